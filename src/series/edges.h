@@ -24,8 +24,9 @@ struct series_edges_options {
     double release_share;  // hysteresis: a window ends below baseline + this share of its height
     int64_t merge_gap_ns;  // windows closer than this are one
     int64_t min_window_ns; // shorter windows are dropped
-    int64_t lag_ns;        // subtracted from all times: half a period when each sample is the mean
-                           // of the interval that ends at its time stamp
+    int64_t lag_ns;        // subtracted from t0 and t1 (not from the feet, which are for use with
+                           // the same samples): half a period when each sample is the mean of the
+                           // interval that ends at its time stamp
     double min_height;     // windows lower than this above the baseline are dropped
 };
 
