@@ -1,0 +1,27 @@
+# wattlaw-engine: the only program that knows llama.cpp. Where the system has no libllama it is
+# compiled against the private sysroot that tools/setup made (.deps/engine.cmake says how), with
+# its own copies of base, os and the protocol, because that sysroot has its own C library.
+set(WATTLAW_ENGINE_CONFIG "${CMAKE_SOURCE_DIR}/.deps/engine.cmake" CACHE FILEPATH
+    "Written by tools/setup")
+if(NOT EXISTS "${WATTLAW_ENGINE_CONFIG}")
+  message(FATAL_ERROR "${WATTLAW_ENGINE_CONFIG} is missing: run tools/setup first")
+endif()
+include("${WATTLAW_ENGINE_CONFIG}")
+
+wattlaw_sources(base base_sources)
+wattlaw_sources(os os_sources)
+wattlaw_sources(worker worker_sources)
+add_executable(wattlaw-engine ${worker_sources} ${base_sources} ${os_sources}
+               "${CMAKE_SOURCE_DIR}/src/engine/protocol.c")
+foreach(folder base os engine worker)
+  wattlaw_include_dir(${folder} include_dir)
+  target_include_directories(wattlaw-engine PRIVATE "${include_dir}")
+endforeach()
+target_compile_definitions(wattlaw-engine PRIVATE
+  _GNU_SOURCE WATTLAW_VERSION="${PROJECT_VERSION}"
+  WATTLAW_ENGINE_BACKENDS_DIR="${WATTLAW_ENGINE_BACKENDS_DIR}")
+target_compile_options(wattlaw-engine PRIVATE ${WATTLAW_CFLAGS} ${WATTLAW_ENGINE_CFLAGS})
+target_link_options(wattlaw-engine PRIVATE ${WATTLAW_LDFLAGS} ${WATTLAW_ENGINE_LDFLAGS})
+target_link_libraries(wattlaw-engine PRIVATE ${WATTLAW_ENGINE_LIBS})
+set_target_properties(wattlaw-engine PROPERTIES
+  RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin" SKIP_BUILD_RPATH ON)

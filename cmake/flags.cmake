@@ -1,0 +1,19 @@
+# Warnings and hardening for our own code; also used for the copies compiled into the engine.
+set(WATTLAW_CFLAGS
+  -D_POSIX_C_SOURCE=200809L
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
+  -Wundef -Wformat=2 -Wwrite-strings -fno-common -fstack-protector-strong -fvisibility=hidden
+  -include "${CMAKE_SOURCE_DIR}/src/base/banned.h")
+if(WATTLAW_WERROR)
+  list(APPEND WATTLAW_CFLAGS -Werror)
+endif()
+if(WATTLAW_SANITIZE)
+  add_compile_options(-fsanitize=${WATTLAW_SANITIZE} -fno-omit-frame-pointer
+                      -fno-sanitize-recover=undefined)
+  add_link_options(-fsanitize=${WATTLAW_SANITIZE})
+elseif(CMAKE_BUILD_TYPE MATCHES "Rel")
+  list(APPEND WATTLAW_CFLAGS -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+endif()
+if(NOT APPLE)
+  set(WATTLAW_LDFLAGS -pie -Wl,-z,relro,-z,now -Wl,--as-needed)
+endif()

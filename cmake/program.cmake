@@ -1,0 +1,30 @@
+# The wattlaw program, its manual pages and completion (both written by the program itself, from
+# the same tables as --help), and what `install` puts where.
+wattlaw_sources(cli cli_sources)
+add_executable(wattlaw ${cli_sources})
+wattlaw_include_dir(cli include_dir)
+target_include_directories(wattlaw PRIVATE "${include_dir}")
+target_compile_options(wattlaw PRIVATE ${WATTLAW_CFLAGS})
+target_compile_definitions(wattlaw PRIVATE WATTLAW_VERSION="${PROJECT_VERSION}"
+  WATTLAW_BUILD_DEPS="${CMAKE_SOURCE_DIR}/.deps")
+target_link_options(wattlaw PRIVATE ${WATTLAW_LDFLAGS})
+target_link_libraries(wattlaw PRIVATE wl_measure wl_report wl_plan wl_store wl_engine wl_sampler
+  wl_meter wl_record wl_stats wl_series wl_os wl_base PkgConfig::POPT)
+set_target_properties(wattlaw PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+add_dependencies(wattlaw wattlaw-engine)
+
+add_custom_command(
+  OUTPUT "${CMAKE_BINARY_DIR}/generated/stamp"
+  COMMAND ${CMAKE_COMMAND} -E make_directory "${CMAKE_BINARY_DIR}/generated/man"
+  COMMAND wattlaw generate man "${CMAKE_BINARY_DIR}/generated/man"
+  COMMAND wattlaw generate completion "${CMAKE_BINARY_DIR}/generated"
+  COMMAND ${CMAKE_COMMAND} -E touch "${CMAKE_BINARY_DIR}/generated/stamp"
+  DEPENDS wattlaw VERBATIM)
+add_custom_target(manual ALL DEPENDS "${CMAKE_BINARY_DIR}/generated/stamp")
+
+install(TARGETS wattlaw RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(DIRECTORY "${CMAKE_BINARY_DIR}/generated/man/" DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES "${CMAKE_BINARY_DIR}/generated/wattlaw.bash"
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME wattlaw)
+install(FILES "${CMAKE_BINARY_DIR}/generated/_wattlaw"
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)

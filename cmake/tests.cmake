@@ -1,0 +1,53 @@
+# Every tests/unit/test_<module>_<thing>.c is one CTest test; so is every tests/cli/test_*.sh and
+# tests/worker/test_*.{c,sh}. Exit code 77 means skipped, and the test has said why.
+set(TEST_LIBS wl_measure wl_report wl_plan wl_store wl_engine wl_sampler wl_meter wl_record
+  wl_stats wl_series wl_os wl_base PkgConfig::CMOCKA Threads::Threads m)
+set(TEST_ENV
+  "WATTLAW=${CMAKE_BINARY_DIR}/bin/wattlaw"
+  "WATTLAW_ENGINE=${CMAKE_BINARY_DIR}/bin/wattlaw-engine"
+  "WATTLAW_FAKE_ENGINE=${CMAKE_BINARY_DIR}/bin/fake_engine"
+  "WATTLAW_SOURCE_DIR=${CMAKE_SOURCE_DIR}"
+  "WATTLAW_BUILD_DIR=${CMAKE_BINARY_DIR}"
+  "WATTLAW_TEST_MODELS=${CMAKE_SOURCE_DIR}/../shared/models"
+  "WATTLAW_TEST_ROOTS=${CMAKE_SOURCE_DIR}/tests/roots")
+
+function(wattlaw_test_properties name)
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300
+    ENVIRONMENT "${TEST_ENV}")
+endfunction()
+
+function(wattlaw_c_test source label)
+  get_filename_component(name "${source}" NAME_WE)
+  add_executable(${name} "${source}")
+  target_compile_options(${name} PRIVATE ${WATTLAW_CFLAGS} -Wno-missing-prototypes)
+  target_compile_definitions(${name} PRIVATE _GNU_SOURCE
+    TEST_ROOTS_DIR="${CMAKE_SOURCE_DIR}/tests/roots" TEST_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${name} PRIVATE ${TEST_LIBS})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  add_test(NAME ${name} COMMAND ${name})
+  wattlaw_test_properties(${name})
+  set_tests_properties(${name} PROPERTIES LABELS ${label})
+endfunction()
+
+add_executable(fake_engine "${CMAKE_SOURCE_DIR}/tests/fake_engine.c")
+target_compile_options(fake_engine PRIVATE ${WATTLAW_CFLAGS})
+target_link_libraries(fake_engine PRIVATE wl_engine wl_os wl_base)
+set_target_properties(fake_engine PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+
+file(GLOB unit_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/unit/test_*.c")
+foreach(source ${unit_tests})
+  wattlaw_c_test("${source}" unit)
+endforeach()
+file(GLOB worker_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/worker/test_*.c")
+foreach(source ${worker_tests})
+  wattlaw_c_test("${source}" worker)
+endforeach()
+
+file(GLOB shell_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/cli/test_*.sh"
+     "${CMAKE_SOURCE_DIR}/tests/worker/test_*.sh")
+foreach(source ${shell_tests})
+  get_filename_component(name "${source}" NAME_WE)
+  add_test(NAME ${name} COMMAND bash "${source}")
+  wattlaw_test_properties(${name})
+  set_tests_properties(${name} PROPERTIES LABELS cli)
+endforeach()

@@ -1,0 +1,224 @@
+#include "record/record.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/str.h"
+
+static const struct metric_info METRICS[] = {
+#define METRIC(id, unit, better, title, meaning) {#id, unit, better, title, meaning},
+#include "record/metrics.def"
+#undef METRIC
+};
+
+const struct metric_info *metric_info(enum metric_id id) {
+    return id < METRIC_COUNT ? &METRICS[id] : NULL;
+}
+
+enum metric_id metric_by_id(const char *id) {
+    for (unsigned i = 0; i < METRIC_COUNT; i++) {
+        if (strcmp(METRICS[i].id, id) == 0) {
+            return (enum metric_id)i;
+        }
+    }
+    return METRIC_COUNT;
+}
+
+static const char *const LABELS[] = {"measured", "calibrated", "estimated", "unresolved"};
+
+const char *record_label_name(enum record_label label) {
+    return label <= LABEL_UNRESOLVED ? LABELS[label] : "unresolved";
+}
+
+enum record_label record_label_by_name(const char *name) {
+    for (unsigned i = 0; i <= LABEL_UNRESOLVED; i++) {
+        if (strcmp(LABELS[i], name) == 0) {
+            return (enum record_label)i;
+        }
+    }
+    return LABEL_UNRESOLVED;
+}
+
+struct flag_row {
+    uint32_t bit;
+    const char *name;
+};
+
+static const struct flag_row FLAGS[] = {
+#define X(suffix, bit, name, meaning) {1u << (bit), name},
+    RECORD_FLAG_LIST(X)
+#undef X
+};
+enum { N_FLAGS = sizeof FLAGS / sizeof FLAGS[0] };
+
+char *record_flags_text(char *out, size_t size, uint32_t flags) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < N_FLAGS; i++) {
+        if ((flags & FLAGS[i].bit) && used < size) {
+            int n = snprintf(out + used, size - used, "%s%s", used ? "," : "", FLAGS[i].name);
+            used += n > 0 ? (size_t)n : 0;
+        }
+    }
+    return out;
+}
+
+uint32_t record_flags_parse(const char *text) {
+    uint32_t flags = 0;
+    while (*text) {
+        size_t len = strcspn(text, ",");
+        for (size_t i = 0; i < N_FLAGS; i++) {
+            if (strlen(FLAGS[i].name) == len && strncmp(FLAGS[i].name, text, len) == 0) {
+                flags |= FLAGS[i].bit;
+            }
+        }
+        text += len + (text[len] == ',');
+    }
+    return flags;
+}
+
+void record_init(struct record *record) {
+    memset(record, 0, sizeof *record);
+    for (int i = 0; i < METRIC_COUNT; i++) {
+        record->value[i] = NAN;
+    }
+}
+
+static json_t *energy_to_json(const struct record_energy *e) {
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", //
+                     "source", e->source, "scope", e->scope, "label", record_label_name(e->label),
+                     "gross_j", wl_json_real(e->gross_j), "gross_sd_j", wl_json_real(e->gross_sd_j),
+                     "net_j", wl_json_real(e->net_j), "net_sd_j", wl_json_real(e->net_sd_j),
+                     "systematic_rel", wl_json_real(e->systematic_rel), "coverage",
+                     wl_json_real(e->coverage), "idle_w", wl_json_real(e->idle_w), "idle_sd_w",
+                     wl_json_real(e->idle_sd_w));
+}
+
+static json_t *phase_to_json(const struct record_phase *p) {
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o}", "phase", p->name, "t0_ns",
+                     (json_int_t)p->t0_ns, "t1_ns", (json_int_t)p->t1_ns, "cpu_ns",
+                     (json_int_t)p->cpu_ns, "n_tokens", (json_int_t)p->n_tokens, "gross_j",
+                     wl_json_real(p->gross_j), "net_j", wl_json_real(p->net_j));
+}
+
+json_t *record_to_json(const struct record *record) {
+    char flags[256];
+    json_t *object = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", //
+        "id", (json_int_t)record->id, "model_id", (json_int_t)record->model_id, "seq",
+        (json_int_t)record->seq, "cell", (json_int_t)record->cell, "repeat",
+        (json_int_t)record->repeat, "prompt_tokens", (json_int_t)record->prompt_tokens,
+        "generated_tokens", (json_int_t)record->generated_tokens, "t0_ns",
+        (json_int_t)record->t0_ns, "t1_ns", (json_int_t)record->t1_ns, "wall_ns",
+        (json_int_t)record->wall_ns, "flags", record_flags_text(flags, sizeof flags, record->flags));
+    json_t *values = json_object();
+    for (unsigned i = 0; i < METRIC_COUNT; i++) {
+        json_object_set_new(values, METRICS[i].id, wl_json_real(record->value[i]));
+    }
+    json_object_set_new(object, "values", values);
+    json_t *energies = json_array();
+    for (uint32_t i = 0; i < record->n_energies; i++) {
+        json_array_append_new(energies, energy_to_json(&record->energy[i]));
+    }
+    json_object_set_new(object, "energies", energies);
+    json_t *phases = json_array();
+    for (uint32_t i = 0; i < record->n_phases; i++) {
+        json_array_append_new(phases, phase_to_json(&record->phase[i]));
+    }
+    json_object_set_new(object, "phases", phases);
+    return object;
+}
+
+static enum wl_status energy_from_json(const json_t *object, struct record_energy *out,
+                                       struct wl_err *err) {
+    const char *source, *scope, *label;
+    if (wl_json_get_string(object, "source", &source, err) ||
+        wl_json_get_string(object, "scope", &scope, err) ||
+        wl_json_get_string(object, "label", &label, err) ||
+        wl_json_get_double(object, "gross_j", &out->gross_j, err) ||
+        wl_json_get_double(object, "net_j", &out->net_j, err)) {
+        return err ? err->status : WL_INPUT;
+    }
+    str_copy(out->source, sizeof out->source, source);
+    str_copy(out->scope, sizeof out->scope, scope);
+    out->label = record_label_by_name(label);
+    out->gross_sd_j = wl_json_opt_double(object, "gross_sd_j", NAN);
+    out->net_sd_j = wl_json_opt_double(object, "net_sd_j", NAN);
+    out->systematic_rel = wl_json_opt_double(object, "systematic_rel", NAN);
+    out->coverage = wl_json_opt_double(object, "coverage", NAN);
+    out->idle_w = wl_json_opt_double(object, "idle_w", NAN);
+    out->idle_sd_w = wl_json_opt_double(object, "idle_sd_w", NAN);
+    return WL_OK;
+}
+
+static enum wl_status phase_from_json(const json_t *object, struct record_phase *out,
+                                      struct wl_err *err) {
+    const char *name;
+    int64_t n_tokens;
+    if (wl_json_get_string(object, "phase", &name, err) ||
+        wl_json_get_i64(object, "t0_ns", &out->t0_ns, err) ||
+        wl_json_get_i64(object, "t1_ns", &out->t1_ns, err) ||
+        wl_json_get_i64(object, "cpu_ns", &out->cpu_ns, err) ||
+        wl_json_get_i64(object, "n_tokens", &n_tokens, err)) {
+        return err ? err->status : WL_INPUT;
+    }
+    str_copy(out->name, sizeof out->name, name);
+    out->n_tokens = (uint32_t)n_tokens;
+    out->gross_j = wl_json_opt_double(object, "gross_j", NAN);
+    out->net_j = wl_json_opt_double(object, "net_j", NAN);
+    return WL_OK;
+}
+
+static enum wl_status lists_from_json(const json_t *object, struct record *out,
+                                      struct wl_err *err) {
+    const json_t *energies = json_object_get(object, "energies");
+    for (size_t i = 0; i < json_array_size(energies) && i < RECORD_MAX_ENERGIES; i++) {
+        enum wl_status status =
+            energy_from_json(json_array_get(energies, i), &out->energy[i], err);
+        if (status != WL_OK) {
+            return status;
+        }
+        out->n_energies++;
+    }
+    const json_t *phases = json_object_get(object, "phases");
+    for (size_t i = 0; i < json_array_size(phases) && i < RECORD_MAX_PHASES; i++) {
+        enum wl_status status = phase_from_json(json_array_get(phases, i), &out->phase[i], err);
+        if (status != WL_OK) {
+            return status;
+        }
+        out->n_phases++;
+    }
+    return WL_OK;
+}
+
+enum wl_status record_from_json(const json_t *object, struct record *out, struct wl_err *err) {
+    record_init(out);
+    static const char *const NAMES[] = {"seq", "cell", "repeat", "prompt_tokens",
+                                        "generated_tokens"};
+    uint32_t *const fields[] = {&out->seq, &out->cell, &out->repeat, &out->prompt_tokens,
+                                &out->generated_tokens};
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        int64_t value;
+        enum wl_status status = wl_json_get_i64(object, NAMES[i], &value, err);
+        if (status != WL_OK) {
+            return status;
+        }
+        if (value < 0 || value > UINT32_MAX) {
+            return wl_err_set(err, WL_INPUT, "key '%s' is out of range", NAMES[i]);
+        }
+        *fields[i] = (uint32_t)value;
+    }
+    out->id = wl_json_opt_i64(object, "id", 0);
+    out->model_id = wl_json_opt_i64(object, "model_id", 0);
+    out->t0_ns = wl_json_opt_i64(object, "t0_ns", 0);
+    out->t1_ns = wl_json_opt_i64(object, "t1_ns", 0);
+    out->wall_ns = wl_json_opt_i64(object, "wall_ns", 0);
+    out->flags = record_flags_parse(wl_json_opt_string(object, "flags", ""));
+    const json_t *values = json_object_get(object, "values");
+    for (unsigned i = 0; i < METRIC_COUNT; i++) {
+        out->value[i] = wl_json_opt_double(values, METRICS[i].id, NAN);
+    }
+    return lists_from_json(object, out, err);
+}
