@@ -1,0 +1,112 @@
+// What the engine answers, as plain structs, and the decoding of its JSON. PURE.
+//
+// The engine is untrusted: every field is checked for presence, type and range, and figures that
+// contradict each other (a phase that ends before it begins, more tokens than asked for, a time
+// outside the request) are PROTOCOL errors that name the field. A decoded struct can be used
+// without another look.
+#ifndef WATTLAW_ENGINE_RESULT_H
+#define WATTLAW_ENGINE_RESULT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum {
+    ENGINE_MAX_PHASES = 8,
+    ENGINE_MAX_TYPES = 48,            // ggml has about 40 tensor types
+    ENGINE_SHORT_BYTES = 32,          // names of phases, types, modes
+    ENGINE_NAME_BYTES = 256,          // names of models
+    ENGINE_TEMPLATE_BYTES = 4100,     // the chat template's first 4096 bytes, cut between characters
+    ENGINE_MAX_TEXT_BYTES = 1 << 20,  // of one answer
+    ENGINE_MAX_TOKENS = 16777216,     // of one prompt or answer (fits the TOKENS frame)
+};
+
+struct engine_phase {
+    char name[ENGINE_SHORT_BYTES]; // "load", "vision", "prefill", "decode"
+    int64_t t0_ns, t1_ns;          // CLOCK_MONOTONIC
+    int64_t cpu0_ns, cpu1_ns;      // CPU time of the engine process
+    uint32_t n_tokens;
+};
+
+struct engine_type_count {
+    char name[ENGINE_SHORT_BYTES]; // "q8_0"
+    uint32_t n_tensors;
+};
+
+struct engine_model {
+    char arch[ENGINE_SHORT_BYTES * 2];
+    char name[ENGINE_NAME_BYTES]; // "" when the file has none
+    char description[ENGINE_NAME_BYTES];
+    char file_type[ENGINE_NAME_BYTES];
+    int64_t n_params, file_bytes, tensor_bytes;
+    uint32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab;
+    uint32_t n_ctx_train, n_ctx;
+    struct engine_type_count types[ENGINE_MAX_TYPES];
+    uint32_t n_types;
+    int64_t bytes_per_token;    // weights read to decode one token
+    int64_t flops_per_token;    // 2 x active parameters, without attention
+    int64_t kv_bytes_per_token; // at type_k and type_v
+    uint32_t threads, threads_batch, n_ubatch;
+    char type_k[ENGINE_SHORT_BYTES], type_v[ENGINE_SHORT_BYTES];
+    char load_mode[ENGINE_SHORT_BYTES];  // "mmap", "none"
+    char flash_attn[ENGINE_SHORT_BYTES]; // "auto", "on", "off"
+    bool repack;
+    bool is_synthetic;      // random weights: good for cost, useless for accuracy
+    bool has_chat_template; // then chat_template is its first 4096 bytes
+    char chat_template[ENGINE_TEMPLATE_BYTES];
+};
+
+enum engine_stop {
+    ENGINE_STOP_EOS,     // the model ended its answer
+    ENGINE_STOP_LENGTH,  // n_predict reached
+    ENGINE_STOP_CONTEXT, // n_ctx full
+    ENGINE_STOP_TIME,    // max_seconds reached
+    ENGINE_STOP_CANCEL,
+};
+
+struct engine_run_result {
+    char *text; // valid UTF-8, NUL-terminated
+    size_t text_bytes;
+    uint32_t n_prompt;
+    uint32_t n_generated;
+    enum engine_stop stop;
+    struct engine_phase phases[ENGINE_MAX_PHASES]; // in time order, not overlapping
+    uint32_t n_phases;
+    int64_t *token_t_ns; // n_generated entries, ascending; NULL unless token_times was asked for
+};
+
+// What the request allows the answer to be.
+struct engine_bounds {
+    int64_t t_min_ns, t_max_ns; // every time stamp lies in here: request sent, answer received
+    uint32_t n_prompt;          // 0 = any
+    uint32_t n_predict;
+};
+
+const char *engine_stop_name(enum engine_stop stop);
+// The phase of that name, or NULL.
+const struct engine_phase *engine_result_phase(const struct engine_run_result *result,
+                                               const char *name);
+void engine_run_result_release(struct engine_run_result *result); // zeroed ones are fine
+
+// PROTOCOL errors that say which field. `out` is zeroed first and needs no release on failure.
+enum wl_status engine_model_decode(const json_t *model, struct engine_model *out,
+                                   struct wl_err *err);
+enum wl_status engine_phase_decode(const json_t *phase, const struct engine_bounds *bounds,
+                                   struct engine_phase *out, struct wl_err *err);
+// Without token_t_ns, which engine_token_times_decode adds.
+enum wl_status engine_run_result_decode(const json_t *result, const struct engine_bounds *bounds,
+                                        struct engine_run_result *out, struct wl_err *err);
+// The payload of a TOKEN_TIMES frame: must hold exactly out->n_generated ascending times.
+enum wl_status engine_token_times_decode(const void *payload, size_t len,
+                                         const struct engine_bounds *bounds,
+                                         struct engine_run_result *out, struct wl_err *err);
+// The payload of a TOKENS frame. *ids is malloc'd (NULL for none).
+enum wl_status engine_tokens_decode(const void *payload, size_t len, int32_t **ids, size_t *n,
+                                    struct wl_err *err);
+// An ERROR frame's {status, message}: always returns a failure, with the engine's own words in err.
+enum wl_status engine_error_decode(const json_t *error, struct wl_err *err);
+
+#endif
