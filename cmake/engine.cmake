@@ -20,7 +20,7 @@ endforeach()
 target_compile_definitions(wattlaw-engine PRIVATE
   _GNU_SOURCE WATTLAW_VERSION="${PROJECT_VERSION}"
   WATTLAW_ENGINE_BACKENDS_DIR="${WATTLAW_ENGINE_BACKENDS_DIR}")
-target_compile_options(wattlaw-engine PRIVATE ${WATTLAW_CFLAGS} ${WATTLAW_ENGINE_CFLAGS})
+target_compile_options(wattlaw-engine PRIVATE ${WATTLAW_ENGINE_OWN_CFLAGS} ${WATTLAW_ENGINE_CFLAGS})
 target_link_options(wattlaw-engine PRIVATE ${WATTLAW_LDFLAGS} ${WATTLAW_ENGINE_LDFLAGS})
 target_link_libraries(wattlaw-engine PRIVATE ${WATTLAW_ENGINE_LIBS})
 set_target_properties(wattlaw-engine PROPERTIES

@@ -7,12 +7,13 @@ set(WATTLAW_CFLAGS
 if(WATTLAW_WERROR)
   list(APPEND WATTLAW_CFLAGS -Werror)
 endif()
+set(WATTLAW_ENGINE_OWN_CFLAGS ${WATTLAW_CFLAGS}) # the engine's sysroot has no sanitizer runtime
 if(WATTLAW_SANITIZE)
-  add_compile_options(-fsanitize=${WATTLAW_SANITIZE} -fno-omit-frame-pointer
-                      -fno-sanitize-recover=undefined)
-  add_link_options(-fsanitize=${WATTLAW_SANITIZE})
+  list(APPEND WATTLAW_CFLAGS -fsanitize=${WATTLAW_SANITIZE} -fno-omit-frame-pointer
+       -fno-sanitize-recover=undefined)
 elseif(CMAKE_BUILD_TYPE MATCHES "Rel")
   list(APPEND WATTLAW_CFLAGS -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+  list(APPEND WATTLAW_ENGINE_OWN_CFLAGS -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 endif()
 if(NOT APPLE)
   set(WATTLAW_LDFLAGS -pie -Wl,-z,relro,-z,now -Wl,--as-needed)
