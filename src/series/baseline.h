@@ -28,7 +28,7 @@ struct series_baseline {
     double sd_of_level;     // of the median: 1.2533 * sd_of_mean (normal noise)
     double slope_per_s;     // Theil-Sen: median of all pairwise slopes
     double drift;           // slope times the stretch's length, in the signal's unit
-    bool is_drifting;       // |drift| > 2 % of |level|, and more than 2 of its standard deviations
+    bool is_drifting;       // |drift| > 2 % of |level|, and twice what noise alone would show
 };
 
 // At least 5 points. For the slope, more than 512 points are first averaged in 512 equal bins.

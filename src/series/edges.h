@@ -34,7 +34,7 @@ struct series_edges_options {
 void series_edges_options_init(struct series_edges_options *options);
 
 struct series_edges {
-    double baseline;  // median of the samples outside all windows
+    double baseline;  // mean of the samples outside all windows, 10 % trimmed at each end
     double idle_mad;  // their median absolute deviation
     double threshold; // gradient per sample that made an edge
     bool used_levels; // the gradient could not be used: windows come from level crossings
@@ -44,13 +44,13 @@ struct series_edges {
     bool is_truncated; // more windows than max_windows
 };
 
-// How: moving median; baseline and noise from the lowest stable stretch of 2 s, then again from all
-// samples outside the windows of a first pass; central differences above the threshold for two
-// samples begin a window, below its negative end it, once the level has also fallen back to the
-// release level. When the idle noise is practically zero (quantised signals) or so large that no
-// gradient stands out, the crossings of half the height between baseline and plateau are used.
-// `windows` takes up to max_windows, ascending. Finding none is success.
-// INPUT: fewer than 8 points, a median width other than 1, 3, 5; MEMORY.
+// How: moving median; baseline and noise from the lowest stable stretch of 2 s, then twice more
+// from all samples outside the windows found so far. A central difference above the threshold in
+// two neighbouring samples begins a window once the level is up too; it ends where the level has
+// fallen to the release level (hysteresis). When the idle noise is practically zero (quantised
+// signals) or so large that no gradient stands out, level crossings alone decide. `windows` takes
+// up to max_windows, ascending. Finding none is success. INPUT: fewer than 8 points, a median width
+// other than 1, 3, 5; MEMORY.
 enum wl_status series_edges_find(const struct series_point *points, size_t n,
                                  const struct series_edges_options *options,
                                  struct series_window *windows, size_t max_windows,

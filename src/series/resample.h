@@ -10,9 +10,9 @@
 
 // Gauge: the mean of the samples in each bin [t0 + k*period, t0 + (k+1)*period), t0 being the first
 // sample's time. Bins without a sample give no point (a gap stays a gap). Points are stamped with
-// the end of their bin, as a sampler that reports the past interval would. The unfinished last bin
-// gives none. `out` must be initialised; points are appended.
-// INPUT: period_ns <= 0; LIMIT and MEMORY from the push.
+// the end of their bin, as a sampler that reports the past interval would. The last bin, which no
+// later sample closes, gives none. `out` must be initialised; points are appended. INPUT: period_ns
+// <= 0; LIMIT and MEMORY from the push.
 enum wl_status series_resample_gauge(const struct series_point *points, size_t n, int64_t period_ns,
                                      struct series *out, struct wl_err *err);
 
