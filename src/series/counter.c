@@ -107,8 +107,9 @@ int64_t series_counter_max_poll_ns(uint64_t range, double max_rate_per_s) {
 // Where a time lies among the totals, and what is known around it.
 struct edge {
     double total;
-    double rate_per_s;
-    double bound; // of the interpolation
+    double rate_before_per_s;
+    double rate_per_s; // the larger one of before and after
+    double bound;      // of the interpolation
     bool is_between;
 };
 
@@ -133,8 +134,55 @@ static double rate_change(const struct series_point *totals, size_t n, size_t i)
     return high - low;
 }
 
+// The share of the step a-b reached at the share `f` of its time. When its rate lies between those
+// of its neighbours, one change from the rate before to the rate after explains all three, and its
+// moment follows; else a straight line.
+static double share_reached(const struct series_point *totals, size_t n, size_t i, double f) {
+    double rate = rate_of(totals, n, i);
+    if (i == 0 || i + 2 >= n || !(rate > 0)) {
+        return f;
+    }
+    double before = rate_of(totals, n, i - 1) / rate, after = rate_of(totals, n, i + 1) / rate;
+    if (!((before < 1 && after > 1) || (before > 1 && after < 1))) {
+        return f;
+    }
+    double change = (1 - after) / (before - after);
+    double reached = f <= change ? f * before : 1 - (1 - f) * after;
+    return fmin(fmax(reached, 0), 1);
+}
+
+// Mean rate over the readings of at least `span_s` before (or after) reading i, as far as they go:
+// between two readings closer than the update period a counter stands still or jumps.
+static double rate_before(const struct series_point *totals, size_t i, double span_s) {
+    size_t k = i;
+    while (k > 0 && (k == i || series_seconds(totals[k].t_ns, totals[i].t_ns) < span_s)) {
+        k--;
+    }
+    double length_s = series_seconds(totals[k].t_ns, totals[i].t_ns);
+    return length_s > 0 ? (totals[i].value - totals[k].value) / length_s : 0;
+}
+
+static double rate_after(const struct series_point *totals, size_t n, size_t i, double span_s) {
+    size_t k = i;
+    while (k + 1 < n && (k == i || series_seconds(totals[i].t_ns, totals[k].t_ns) < span_s)) {
+        k++;
+    }
+    double length_s = series_seconds(totals[i].t_ns, totals[k].t_ns);
+    return length_s > 0 ? (totals[k].value - totals[i].value) / length_s : 0;
+}
+
+// `first` is the last reading at or before the edge, `last` the first one at or after it.
+static void set_rates(const struct series_point *totals, size_t n, size_t first, size_t last,
+                      double period_s, struct edge *out) {
+    double between = first < last ? rate_of(totals, n, first) : 0;
+    double before = first > 0 ? rate_before(totals, first, 2 * period_s) : between;
+    double after = last + 1 < n ? rate_after(totals, n, last, 2 * period_s) : between;
+    out->rate_before_per_s = first > 0 || first < last ? before : after;
+    out->rate_per_s = fmax(fmax(before, after), between);
+}
+
 static enum wl_status find_edge(const struct series_point *totals, size_t n, int64_t t_ns,
-                                struct edge *out, struct wl_err *err) {
+                                double period_s, struct edge *out, struct wl_err *err) {
     *out = (struct edge){0};
     if (n == 0 || t_ns < totals[0].t_ns || t_ns > totals[n - 1].t_ns) {
         return wl_err_set(err, WL_NOT_FOUND,
@@ -143,16 +191,15 @@ static enum wl_status find_edge(const struct series_point *totals, size_t n, int
     }
     size_t after = series_first_at_or_after(totals, n, t_ns);
     if (totals[after].t_ns == t_ns) {
-        size_t left = after > 0 ? after - 1 : 0;
         out->total = totals[after].value;
-        out->rate_per_s = fmax(rate_of(totals, n, left), rate_of(totals, n, after));
+        set_rates(totals, n, after, after, period_s, out);
         return WL_OK;
     }
     const struct series_point *a = &totals[after - 1], *b = &totals[after];
     double length_s = series_seconds(a->t_ns, b->t_ns);
     double share = series_seconds(a->t_ns, t_ns) / length_s;
-    out->total = a->value + share * (b->value - a->value);
-    out->rate_per_s = rate_of(totals, n, after - 1);
+    out->total = a->value + share_reached(totals, n, after - 1, share) * (b->value - a->value);
+    set_rates(totals, n, after - 1, after, period_s, out);
     out->bound = share * (1 - share) * length_s * rate_change(totals, n, after - 1);
     out->is_between = true;
     return WL_OK;
@@ -161,7 +208,7 @@ static enum wl_status find_edge(const struct series_point *totals, size_t n, int
 enum wl_status series_counter_at(const struct series_point *totals, size_t n, int64_t t_ns,
                                  double *out, struct wl_err *err) {
     struct edge edge;
-    enum wl_status status = find_edge(totals, n, t_ns, &edge, err);
+    enum wl_status status = find_edge(totals, n, t_ns, 0, &edge, err);
     if (status == WL_OK) {
         *out = edge.total;
     }
@@ -186,8 +233,9 @@ static void set_errors(const struct series_counter_spec *spec, const struct edge
     double period_s = (double)spec->update_period_ns * 1e-9;
     double r0 = start->rate_per_s, r1 = end->rate_per_s, q = spec->quantum;
     double stale_variance = period_s * period_s * (r0 * r0 + r1 * r1) / 12;
-    double edge_variance = (start->bound * start->bound + end->bound * end->bound) / 3;
-    out->sd = sqrt(stale_variance + q * q / 6 + edge_variance);
+    double edge_variance = (start->bound * start->bound + end->bound * end->bound) / 12;
+    double bias = period_s / 2 * (end->rate_before_per_s - start->rate_before_per_s);
+    out->sd = sqrt(stale_variance + bias * bias + q * q / 6 + edge_variance);
     out->error_bound = period_s * fmax(r0, r1) + q + start->bound + end->bound;
 }
 
@@ -201,9 +249,10 @@ enum wl_status series_counter_window(const struct series_point *totals, size_t n
                           t1_ns);
     }
     struct edge start, end;
-    enum wl_status status = find_edge(totals, n, t0_ns, &start, err);
+    double period_s = (double)counter->spec.update_period_ns * 1e-9;
+    enum wl_status status = find_edge(totals, n, t0_ns, period_s, &start, err);
     if (status == WL_OK) {
-        status = find_edge(totals, n, t1_ns, &end, err);
+        status = find_edge(totals, n, t1_ns, period_s, &end, err);
     }
     if (status != WL_OK) {
         return status;

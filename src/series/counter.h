@@ -71,8 +71,10 @@ struct series_delta {
     bool has_hole;          // a reset lies in the window
 };
 
-// The total at `t_ns`, linear between the two readings around it. NOT_FOUND when t_ns lies outside
-// the readings: a counter is never extrapolated.
+// The total at `t_ns` between two readings: where the rate of their interval lies between those of
+// the intervals before and after, the one moment at which the rate can have changed is solved for
+// (a window that begins with the load is then exact); else a straight line.
+// NOT_FOUND when t_ns lies outside the readings: a counter is never extrapolated.
 enum wl_status series_counter_at(const struct series_point *totals, size_t n, int64_t t_ns,
                                  double *out, struct wl_err *err);
 
@@ -80,10 +82,13 @@ enum wl_status series_counter_at(const struct series_point *totals, size_t n, in
 // the one that made them (for its holes, quantum and update period).
 // Errors, r0 and r1 being the rate around the two edges, T the update period, q the quantum:
 //   staleness  a reading is 0..T old, uniformly: sd T*sqrt(r0^2+r1^2)/sqrt(12), which is 0.41*T*r
-//              for equal rates; bound T*max(r0, r1)
+//              for equal rates; bound T*max(r0, r1). On average T/2 old: a window that begins idle
+//              and ends busy misses T/2*(difference of the rates before its edges), which joins
+//              the sd (delta stays the plain difference)
 //   rounding   sd q/sqrt(6), bound q
-//   edge at a share f of a reading interval d in whose neighbourhood the rate changes by D (one
-//              step at a uniform time): bound f*(1-f)*d*D, sd that / sqrt(3), for each edge
+//   edge at a share f of a reading interval d in whose neighbourhood the rate changes by D: a
+//              straight line errs by up to f*(1-f)*d*D for one change of rate; that is the bound,
+//              and sd is that / sqrt(12)
 // sd adds these in squares, error_bound linearly.
 // INPUT: t1_ns <= t0_ns; NOT_FOUND: the readings do not reach around the window.
 enum wl_status series_counter_window(const struct series_point *totals, size_t n,
