@@ -1,0 +1,12 @@
+// DESCRIBE: the loaded model as JSON.
+#ifndef WATTLAW_WORKER_DESCRIBE_H
+#define WATTLAW_WORKER_DESCRIBE_H
+
+#include <jansson.h>
+
+#include "worker/session.h"
+
+json_t *describe_model(const struct session *session);
+json_t *describe_memory(const struct ram_prediction *ram);
+
+#endif

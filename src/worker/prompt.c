@@ -1,0 +1,206 @@
+#include "worker/prompt.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+
+enum { MAX_MESSAGES = 1024, MAX_TEXT_BYTES = 1 << 24, MAX_N_PROMPT = 1 << 24 };
+
+static enum wl_status read_messages(const json_t *array, struct llama_chat_message *messages,
+                                    size_t *n, struct wl_err *err) {
+    *n = json_array_size(array);
+    if (*n == 0 || *n > MAX_MESSAGES) {
+        return wl_err_set(err, WL_INPUT, "messages: expected 1 to %d, found %zu", MAX_MESSAGES, *n);
+    }
+    for (size_t i = 0; i < *n; i++) {
+        const json_t *message = json_array_get(array, i);
+        if (wl_json_get_string(message, "role", &messages[i].role, err) != WL_OK ||
+            wl_json_get_string(message, "content", &messages[i].content, err) != WL_OK) {
+            return wl_err_prefix(err, "message %zu", i);
+        }
+    }
+    return WL_OK;
+}
+
+// Without a template the contents follow each other, one per line.
+static bool join_contents(const struct llama_chat_message *messages, size_t n, struct buf *text) {
+    for (size_t i = 0; i < n; i++) {
+        if (!buf_puts(text, i ? "\n" : "") || !buf_puts(text, messages[i].content)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum wl_status apply_template(const char *chat_template,
+                                     const struct llama_chat_message *messages, size_t n,
+                                     struct buf *text, struct wl_err *err) {
+    size_t size = 1024;
+    for (size_t i = 0; i < n; i++) {
+        size += 2 * strlen(messages[i].content) + 64;
+    }
+    char *out = NULL;
+    int32_t len = (int32_t)size;
+    for (int attempt = 0; attempt < 2 && len >= (int32_t)size; attempt++) {
+        size = (size_t)len + 1;
+        free(out);
+        out = malloc(size);
+        if (!out) {
+            return wl_err_set(err, WL_MEMORY, "no memory for the chat prompt");
+        }
+        len = llama_chat_apply_template(chat_template, messages, n, true, out, (int32_t)size);
+    }
+    enum wl_status status = WL_OK;
+    if (len < 0 || (size_t)len > size) {
+        status = wl_err_set(err, WL_UNSUPPORTED,
+                            "the model's chat template is not one that libllama can apply; send "
+                            "the finished prompt with template false");
+    } else if (!buf_append(text, out, (size_t)len)) {
+        status = wl_err_set(err, WL_LIMIT, "the prompt is longer than %d bytes", MAX_TEXT_BYTES);
+    }
+    free(out);
+    return status;
+}
+
+// The prompt's text; *has_template tells whether the template was applied.
+static enum wl_status render(const struct session *session,
+                             const struct llama_chat_message *messages, size_t n,
+                             bool wants_template, struct buf *text, bool *has_template,
+                             struct wl_err *err) {
+    const char *chat_template = llama_model_chat_template(session->model, NULL);
+    *has_template = wants_template && chat_template;
+    if (*has_template) {
+        return apply_template(chat_template, messages, n, text, err);
+    }
+    return join_contents(messages, n, text)
+               ? WL_OK
+               : wl_err_set(err, WL_LIMIT, "the prompt is longer than %d bytes", MAX_TEXT_BYTES);
+}
+
+static enum wl_status tokenize(const struct session *session, const struct buf *text,
+                               bool add_special, struct prompt *prompt, struct wl_err *err) {
+    // Special tokens are parsed only where the template put them or might have.
+    bool parse_special = prompt->has_template;
+    size_t room = text->len + 8;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        free(prompt->tokens);
+        prompt->tokens = calloc(room, sizeof *prompt->tokens);
+        if (!prompt->tokens) {
+            return wl_err_set(err, WL_MEMORY, "no memory for %zu tokens", room);
+        }
+        int32_t n = llama_tokenize(session->vocab, buf_text(text), (int32_t)text->len,
+                                   prompt->tokens, (int32_t)room, add_special, parse_special);
+        if (n >= 0) {
+            prompt->n_tokens = (size_t)n;
+            return WL_OK;
+        }
+        if (n == INT32_MIN) {
+            break;
+        }
+        room = (size_t)-(int64_t)n;
+    }
+    return wl_err_set(err, WL_LIMIT, "the prompt has too many tokens");
+}
+
+// Repeats the tokens (the leading BOS only once) and cuts them to exactly `n`.
+static enum wl_status set_exact_length(const struct session *session, struct prompt *prompt,
+                                       size_t n, struct wl_err *err) {
+    if (n <= prompt->n_tokens) {
+        prompt->n_tokens = n;
+        return WL_OK;
+    }
+    llama_token bos = llama_vocab_bos(session->vocab);
+    size_t skip = prompt->n_tokens > 0 && prompt->tokens[0] == bos ? 1 : 0;
+    size_t period = prompt->n_tokens - skip;
+    if (period == 0) {
+        return wl_err_set(err, WL_INPUT, "n_prompt is %zu but the prompt has no text to repeat", n);
+    }
+    llama_token *longer = realloc(prompt->tokens, n * sizeof *longer);
+    if (!longer) {
+        return wl_err_set(err, WL_MEMORY, "no memory for %zu tokens", n);
+    }
+    for (size_t i = prompt->n_tokens; i < n; i++) {
+        longer[i] = longer[i - period];
+    }
+    prompt->tokens = longer;
+    prompt->n_tokens = n;
+    return WL_OK;
+}
+
+static enum wl_status prompt_of(const struct session *session,
+                                const struct llama_chat_message *messages, size_t n,
+                                bool wants_template, bool add_special, struct prompt *prompt,
+                                struct wl_err *err) {
+    struct buf text;
+    buf_init(&text, MAX_TEXT_BYTES);
+    *prompt = (struct prompt){0};
+    enum wl_status status =
+        render(session, messages, n, wants_template, &text, &prompt->has_template, err);
+    if (status == WL_OK) {
+        status = tokenize(session, &text, add_special, prompt, err);
+    }
+    buf_release(&text);
+    if (status != WL_OK) {
+        prompt_release(prompt);
+    }
+    return status;
+}
+
+static enum wl_status run_tokens(const struct session *session, const json_t *request,
+                                 struct prompt *prompt, struct wl_err *err) {
+    bool wants_template = wl_json_opt_bool(request, "template", false);
+    const json_t *array = json_object_get(request, "messages");
+    if (json_is_array(array)) {
+        struct llama_chat_message *messages = calloc(MAX_MESSAGES, sizeof *messages);
+        size_t n = 0;
+        enum wl_status status = messages ? read_messages(array, messages, &n, err)
+                                         : wl_err_set(err, WL_MEMORY, "no memory for messages");
+        if (status == WL_OK) {
+            status = prompt_of(session, messages, n, wants_template, true, prompt, err);
+        }
+        free(messages);
+        return status;
+    }
+    struct llama_chat_message one = {.role = "user"};
+    enum wl_status status = wl_json_get_string(request, "prompt", &one.content, err);
+    return status == WL_OK ? prompt_of(session, &one, 1, wants_template, true, prompt, err)
+                           : wl_err_prefix(err, "run");
+}
+
+enum wl_status prompt_from_run(const struct session *session, const json_t *request,
+                               struct prompt *prompt, struct wl_err *err) {
+    int64_t n_prompt = wl_json_opt_i64(request, "n_prompt", 0);
+    if (n_prompt < 0 || n_prompt > MAX_N_PROMPT) {
+        return wl_err_set(err, WL_INPUT, "run: n_prompt is %" PRId64 ", expected 0 to %d", n_prompt,
+                          MAX_N_PROMPT);
+    }
+    enum wl_status status = run_tokens(session, request, prompt, err);
+    if (status == WL_OK && n_prompt > 0) {
+        status = set_exact_length(session, prompt, (size_t)n_prompt, err);
+    }
+    if (status == WL_OK && prompt->n_tokens == 0) {
+        status = wl_err_set(err, WL_INPUT, "run: the prompt has no tokens");
+    }
+    if (status != WL_OK) {
+        prompt_release(prompt);
+    }
+    return status;
+}
+
+enum wl_status prompt_from_tokenize(const struct session *session, const json_t *request,
+                                    struct prompt *prompt, struct wl_err *err) {
+    struct llama_chat_message one = {.role = "user"};
+    if (wl_json_get_string(request, "text", &one.content, err) != WL_OK) {
+        return wl_err_prefix(err, "tokenize");
+    }
+    return prompt_of(session, &one, 1, wl_json_opt_bool(request, "template", false),
+                     wl_json_opt_bool(request, "add_special", true), prompt, err);
+}
+
+void prompt_release(struct prompt *prompt) {
+    free(prompt->tokens);
+    *prompt = (struct prompt){0};
+}

@@ -1,0 +1,25 @@
+// From the text or messages of a request to the exact tokens that the engine will compute.
+#ifndef WATTLAW_WORKER_PROMPT_H
+#define WATTLAW_WORKER_PROMPT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "worker/session.h"
+
+struct prompt {
+    llama_token *tokens;
+    size_t n_tokens;
+    bool has_template; // the model's chat template was applied
+};
+
+// Of a RUN request: `prompt` or `messages`, `template`, `n_prompt`.
+enum wl_status prompt_from_run(const struct session *session, const json_t *request,
+                               struct prompt *prompt, struct wl_err *err);
+// Of a TOKENIZE request: `text`, `add_special`, `template`.
+enum wl_status prompt_from_tokenize(const struct session *session, const json_t *request,
+                                    struct prompt *prompt, struct wl_err *err);
+void prompt_release(struct prompt *prompt);
+
+#endif
