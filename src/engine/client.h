@@ -33,10 +33,10 @@ struct engine_wait {
 };
 
 struct engine_options {
-    const char *path;             // NULL = engine_find()
-    const char *omp_wait_policy;  // "passive", "active"; NULL = leave the environment as it is
-    int64_t hello_timeout_ns;     // 0 = 20 s
-    int64_t cancel_grace_ns;      // how long a cancelled request may take to end; 0 = 5 s
+    const char *path;            // NULL = engine_find()
+    const char *omp_wait_policy; // "passive", "active"; NULL = leave the environment as it is
+    int64_t hello_timeout_ns;    // 0 = 20 s
+    int64_t cancel_grace_ns;     // how long a cancelled request may take to end; 0 = 5 s
     bool (*is_cancelled)(void *context); // for all requests; NULL = os_is_interrupted()
     void *cancel_context;
 };
@@ -54,8 +54,8 @@ void engine_stop(struct engine *engine);
 enum wl_status engine_restart(struct engine *engine, struct wl_err *err);
 
 bool engine_is_running(const struct engine *engine);
-pid_t engine_pid(const struct engine *engine);            // -1 when it is not running
-const json_t *engine_hello(const struct engine *engine);  // borrowed; NULL when not running
+pid_t engine_pid(const struct engine *engine);           // -1 when it is not running
+const json_t *engine_hello(const struct engine *engine); // borrowed; NULL when not running
 bool engine_has_cap(const struct engine *engine, const char *cap); // "run", "tokenize", "synth"
 // What the engine printed lately (at most 64 KiB), for --verbose and bug reports. Borrowed, valid
 // until the next call.
@@ -78,15 +78,14 @@ struct engine_load_options {
 enum wl_status engine_load(struct engine *engine, const struct engine_load_options *options,
                            struct engine_model *model, struct engine_phase *load,
                            struct wl_err *err);
-enum wl_status engine_describe(struct engine *engine, struct engine_model *out,
-                               struct wl_err *err);
+enum wl_status engine_describe(struct engine *engine, struct engine_model *out, struct wl_err *err);
 enum wl_status engine_unload(struct engine *engine, struct wl_err *err);
 enum wl_status engine_ping(struct engine *engine, struct wl_err *err); // total 10 s
 
 struct engine_tokenize_options {
     const char *text;
     bool add_special;
-    bool is_template; // wrap the text in the model's chat template first
+    bool is_template;        // wrap the text in the model's chat template first
     struct engine_wait wait; // defaults: total 2 min
 };
 
@@ -111,8 +110,8 @@ struct engine_run_options {
     uint32_t top_k;         // 0 = all
     double top_p, min_p;    // 0 = off
     uint32_t seed;
-    bool reuse_prefix;  // false = the KV cache is cleared first
-    double max_seconds; // the engine ends the generation; 0 = no limit
+    bool reuse_prefix;       // false = the KV cache is cleared first
+    double max_seconds;      // the engine ends the generation; 0 = no limit
     struct engine_wait wait; // defaults: no total, silence 30 min (a long prefill is silent)
 };
 

@@ -4,24 +4,19 @@
 #include "base/str.h"
 #include "engine/client.h"
 
-// Relative to the folder of the running executable. The last rows are build trees, so that tests
-// and `build/wattlaw` work before anything is installed.
+// Relative to the folder of the running executable: installed, then the build tree's tests.
 static const char *const PLACES[] = {
     "wattlaw-engine",
     "../libexec/wattlaw/wattlaw-engine",
     "../lib/wattlaw/wattlaw-engine",
-    "src/worker/wattlaw-engine",
-    "../src/worker/wattlaw-engine",
-    "../worker/wattlaw-engine",
-    "../wattlaw-engine",
+    "../bin/wattlaw-engine",
 };
 
 static bool is_program(const char *path) {
     return access(path, X_OK) == 0 && !os_is_dir(path);
 }
 
-static enum wl_status find_stated(char out[OS_PATH_BYTES], const char *stated,
-                                  struct wl_err *err) {
+static enum wl_status find_stated(char out[OS_PATH_BYTES], const char *stated, struct wl_err *err) {
     if (!is_program(stated)) {
         return wl_err_set(err, WL_NOT_FOUND,
                           "WATTLAW_ENGINE is '%s', which is not a program; correct or unset it",

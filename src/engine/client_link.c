@@ -23,8 +23,8 @@ struct exchange {
     struct link *link;
     struct link_request *request;
     int64_t total_deadline_ns, silence_deadline_ns, cancel_deadline_ns; // INT64_MAX: none
-    bool is_done; // RESULT or ERROR was read
-    bool is_lost; // the connection broke
+    bool is_done;                                                       // RESULT or ERROR was read
+    bool is_lost;                                                       // the connection broke
 };
 
 static int64_t after(int64_t now_ns, int64_t span_ns) {
@@ -33,10 +33,10 @@ static int64_t after(int64_t now_ns, int64_t span_ns) {
 
 static bool queue_frame(struct link *link, uint16_t type, const char *payload, size_t len) {
     unsigned char header[ENGINE_HEADER_BYTES];
-    engine_header_encode(
-        &(struct engine_header){
-            .type = type, .request_id = link->last_id, .payload_bytes = (uint32_t)len},
-        header);
+    engine_header_encode(&(struct engine_header){.type = type,
+                                                 .request_id = link->last_id,
+                                                 .payload_bytes = (uint32_t)len},
+                         header);
     return buf_append(&link->out, header, sizeof header) && buf_append(&link->out, payload, len);
 }
 
@@ -179,16 +179,19 @@ static enum wl_status receive_some(struct exchange *x, struct wl_err *err) {
     return status;
 }
 
+static bool wants_cancel(const struct link_request *request) {
+    return request->is_cancelled && request->is_cancelled(request->cancel_context);
+}
+
 // INTERRUPTED when the request cannot be cancelled in a civil way.
 static enum wl_status check_cancel(struct exchange *x, int64_t now_ns, struct wl_err *err) {
     struct link_request *request = x->request;
     if (now_ns >= x->cancel_deadline_ns) {
         return wl_err_set(err, WL_INTERRUPTED,
-                          "interrupted while %.400s; the engine did not stop by itself and was killed",
+                          "interrupted while %.400s; the engine did not stop and was killed",
                           request->doing);
     }
-    if (request->was_cancelled || !request->is_cancelled ||
-        !request->is_cancelled(request->cancel_context)) {
+    if (request->was_cancelled || !wants_cancel(request)) {
         return WL_OK;
     }
     if (!request->is_cancellable || has_unsent(x->link) ||
@@ -278,6 +281,9 @@ enum wl_status link_exchange(struct link *link, struct link_request *request, st
     request->was_cancelled = false;
     if (request->type) {
         enum wl_status status = queue_request(link, request, err);
+        if (status == WL_OK && wants_cancel(request)) { // nothing sent: the engine may live on
+            status = wl_err_set(err, WL_INTERRUPTED, "interrupted before %.400s", request->doing);
+        }
         if (status != WL_OK) {
             return status;
         }

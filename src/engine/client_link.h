@@ -27,10 +27,10 @@ struct link {
 
 // One request on its way.
 struct link_request {
-    uint16_t type;      // 0 when nothing is sent and HELLO is awaited
-    const json_t *body; // borrowed
-    const char *doing;  // "loading 'x.gguf'", for messages
-    const char *advice; // the next step when the process dies of it, "" for none
+    uint16_t type;                // 0 when nothing is sent and HELLO is awaited
+    const json_t *body;           // borrowed
+    const char *doing;            // "loading 'x.gguf'", for messages
+    const char *advice;           // the next step when the process dies of it, "" for none
     int64_t total_ns, silence_ns; // <= 0: no limit
     int64_t cancel_grace_ns;
     bool is_cancellable;                 // the engine understands CANCEL here

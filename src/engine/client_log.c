@@ -50,9 +50,9 @@ static bool contains(struct line line, const char *word) {
 }
 
 static bool names_an_error(struct line line) {
-    static const char *const WORDS[] = {"error",   "assert", "fail",     "abort",     "invalid",
-                                        "cannot",  "unable", "unknown",  "corrupt",   "what():",
-                                        "not found", "memory", "terminate", "exception", "illegal"};
+    static const char *const WORDS[] = {
+        "error",   "assert",  "fail",      "abort",  "invalid",   "cannot",    "unable", "unknown",
+        "corrupt", "what():", "not found", "memory", "terminate", "exception", "illegal"};
     for (size_t i = 0; i < sizeof WORDS / sizeof WORDS[0]; i++) {
         if (contains(line, WORDS[i])) {
             return true;
@@ -63,7 +63,8 @@ static bool names_an_error(struct line line) {
 
 // Debugger backtraces, progress dots and rulers say nothing to people.
 static bool is_noise(struct line line) {
-    static const char *const STARTS[] = {"#", "[New LWP", "[Thread", "0x", "warning:", "at ", "/lib"};
+    static const char *const STARTS[] = {"#",        "[New LWP", "[Thread", "0x",
+                                         "warning:", "at ",      "/lib"};
     for (size_t i = 0; i < sizeof STARTS / sizeof STARTS[0]; i++) {
         size_t len = strlen(STARTS[i]);
         if (line.len >= len && strncmp(line.text, STARTS[i], len) == 0) {
@@ -106,6 +107,9 @@ static int last_two(const char *log, bool (*is_wanted)(struct line), struct line
     return n;
 }
 
+// Two of them with " | " and "..." fit the buffer.
+enum { MAX_LINE_BYTES = (ENGINE_LAST_WORDS_BYTES - 10) / 2 };
+
 char *engine_last_words(char out[ENGINE_LAST_WORDS_BYTES], const char *log) {
     struct line lines[2];
     int n = last_two(log, names_an_error, lines);
@@ -115,10 +119,10 @@ char *engine_last_words(char out[ENGINE_LAST_WORDS_BYTES], const char *log) {
     out[0] = '\0';
     size_t used = 0;
     for (int i = 2 - n; i < 2; i++) {
-        int cut = (ENGINE_LAST_WORDS_BYTES - 8) / 2;
+        bool is_cut = lines[i].len > MAX_LINE_BYTES;
+        int kept = is_cut ? MAX_LINE_BYTES : (int)lines[i].len;
         int written = snprintf(out + used, ENGINE_LAST_WORDS_BYTES - used, "%s%.*s%s",
-                               used ? " | " : "", lines[i].len < (size_t)cut ? (int)lines[i].len : cut,
-                               lines[i].text, lines[i].len > (size_t)cut ? "…" : "");
+                               used ? " | " : "", kept, lines[i].text, is_cut ? "..." : "");
         used += written > 0 ? (size_t)written : 0;
     }
     return out;

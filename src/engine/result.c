@@ -37,9 +37,8 @@ static enum wl_status as_protocol(enum wl_status status, struct wl_err *err) {
 }
 
 static enum wl_status expect_object(const json_t *value, const char *what, struct wl_err *err) {
-    return json_is_object(value)
-               ? WL_OK
-               : wl_err_set(err, WL_PROTOCOL, "'%s': expected an object", what);
+    return json_is_object(value) ? WL_OK
+                                 : wl_err_set(err, WL_PROTOCOL, "'%s': expected an object", what);
 }
 
 static enum wl_status get_i64(const json_t *object, const char *key, int64_t low, int64_t high,
@@ -121,11 +120,16 @@ static enum wl_status model_counts(const json_t *model, struct engine_model *out
                                    struct wl_err *err) {
     // Generous ceilings: a hundred times the largest model known.
     const struct number_field fields[] = {
-        {"n_layer", &out->n_layer, 100000},        {"n_embd", &out->n_embd, 10000000},
-        {"n_head", &out->n_head, 1000000},         {"n_head_kv", &out->n_head_kv, 1000000},
-        {"n_ff", &out->n_ff, 100000000},           {"n_vocab", &out->n_vocab, 100000000},
-        {"n_ctx_train", &out->n_ctx_train, 1u << 30}, {"n_ctx", &out->n_ctx, 1u << 30},
-        {"threads", &out->threads, 65536},         {"threads_batch", &out->threads_batch, 65536},
+        {"n_layer", &out->n_layer, 100000},
+        {"n_embd", &out->n_embd, 10000000},
+        {"n_head", &out->n_head, 1000000},
+        {"n_head_kv", &out->n_head_kv, 1000000},
+        {"n_ff", &out->n_ff, 100000000},
+        {"n_vocab", &out->n_vocab, 100000000},
+        {"n_ctx_train", &out->n_ctx_train, 1u << 30},
+        {"n_ctx", &out->n_ctx, 1u << 30},
+        {"threads", &out->threads, 65536},
+        {"threads_batch", &out->threads_batch, 65536},
         {"n_ubatch", &out->n_ubatch, 1u << 30},
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
@@ -383,8 +387,7 @@ static enum wl_status check_times(const int64_t *t_ns, size_t n, const struct en
         if (t_ns[i] < previous || t_ns[i] > bounds->t_max_ns) {
             return wl_err_set(err, WL_PROTOCOL,
                               "token-times: entry %zu is %lld, expected %lld to %lld", i,
-                              (long long)t_ns[i], (long long)previous,
-                              (long long)bounds->t_max_ns);
+                              (long long)t_ns[i], (long long)previous, (long long)bounds->t_max_ns);
         }
         previous = t_ns[i];
     }

@@ -16,12 +16,12 @@
 
 enum {
     ENGINE_MAX_PHASES = 8,
-    ENGINE_MAX_TYPES = 48,            // ggml has about 40 tensor types
-    ENGINE_SHORT_BYTES = 32,          // names of phases, types, modes
-    ENGINE_NAME_BYTES = 256,          // names of models
-    ENGINE_TEMPLATE_BYTES = 4100,     // the chat template's first 4096 bytes, cut between characters
-    ENGINE_MAX_TEXT_BYTES = 1 << 20,  // of one answer
-    ENGINE_MAX_TOKENS = 16777216,     // of one prompt or answer (fits the TOKENS frame)
+    ENGINE_MAX_TYPES = 48,           // ggml has about 40 tensor types
+    ENGINE_SHORT_BYTES = 32,         // names of phases, types, modes
+    ENGINE_NAME_BYTES = 256,         // names of models
+    ENGINE_TEMPLATE_BYTES = 4100,    // the first 4096 bytes of a chat template
+    ENGINE_MAX_TEXT_BYTES = 1 << 20, // of one answer
+    ENGINE_MAX_TOKENS = 16777216,    // of one prompt or answer (fits the TOKENS frame)
 };
 
 struct engine_phase {
