@@ -20,6 +20,7 @@ struct search {
     bool *is_busy;
     double baseline;
     double level_mad;
+    double level_sd; // of the smoothed signal
     double gradient_mad;
     double height; // of the plateau above the baseline
     double threshold;
@@ -96,26 +97,16 @@ static size_t stretch_length(const struct search *search) {
     return length < search->n / 2 ? length : search->n / 2;
 }
 
-static double stretch_mad(const struct search *search, size_t first, size_t length, double *level) {
-    memcpy(search->scratch, search->smooth + first, length * sizeof(double));
-    *level = series_median_in_place(search->scratch, length);
-    return series_mad_in_place(search->scratch, length, *level);
-}
-
-// Marks everything but the lowest stable stretch as busy: the start of the first pass. Stable is
-// what scatters less than 10 % of the whole range.
+// Marks everything but the lowest stretch as busy: the start of the first pass. The lowest mean is
+// also a stable one, since an edge within the stretch would raise it (its median would not show).
 static void start_from_lowest_stretch(struct search *search) {
     size_t length = stretch_length(search), best = 0;
-    double low = search->smooth[0], high = low, best_level = INFINITY;
+    double sum = 0, lowest = INFINITY;
     for (size_t i = 0; i < search->n; i++) {
-        low = fmin(low, search->smooth[i]);
-        high = fmax(high, search->smooth[i]);
-    }
-    for (size_t i = 0; i + length <= search->n; i++) {
-        double level, mad = stretch_mad(search, i, length, &level);
-        if (level < best_level && mad <= 0.1 * (high - low)) {
-            best_level = level;
-            best = i;
+        sum += search->smooth[i] - (i >= length ? search->smooth[i - length] : 0);
+        if (i + 1 >= length && sum < lowest) {
+            lowest = sum;
+            best = i + 1 - length;
         }
     }
     for (size_t i = 0; i < search->n; i++) {
@@ -143,6 +134,15 @@ static size_t gather(struct search *search, const double *values, bool keeps_mar
     return n;
 }
 
+// Of the gathered values, about the baseline.
+static double idle_sd(const struct search *search, size_t n) {
+    double squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        squares += pow(search->scratch[i] - search->baseline, 2);
+    }
+    return n ? sqrt(squares / (double)n) : 0;
+}
+
 // Baseline and noise from the samples outside the windows (and not next to one, if that leaves
 // enough). The baseline is the mean after trimming 10 % at each end: the median of a signal that
 // counts clock ticks is off by up to half a tick.
@@ -160,6 +160,7 @@ static void learn_idle(struct search *search) {
     }
     search->baseline = sum / (double)(n - 2 * cut);
     search->level_mad = series_mad_in_place(search->scratch, n, search->baseline);
+    search->level_sd = idle_sd(search, gather(search, search->smooth, keeps_margin));
     n = gather(search, search->gradient, keeps_margin);
     search->gradient_mad = series_mad_in_place(search->scratch, n, 0);
 }
@@ -200,7 +201,9 @@ struct levels {
 // half.
 static struct levels find_levels(const struct search *search) {
     double noise = 4 * 1.4826 * search->level_mad, share = noise > search->height / 4 ? 0.5 : 0.25;
+    // A quantised signal may have a MAD of 0 and noise all the same.
     double enter = fmax(share * search->height, search->options->min_height);
+    enter = fmax(enter, 4 * search->level_sd);
     if (!search->uses_levels) {
         enter = fmax(fmax(noise, search->options->min_height), 0.05 * search->height);
     }
