@@ -115,7 +115,7 @@ struct meter_verdict {
     enum meter_scope scope;
     enum record_label label;
     char reason[384]; // one sentence: what was found, or why it cannot be used
-    char fix[768];    // the exact command(s) to run, '\n' between lines; "" when none helps
+    char fix[1024];   // the exact command(s) to run, '\n' between lines; "" when none helps
 };
 
 // Asks every source, best first (the order of sources.def); reads a few files, changes nothing.
@@ -133,6 +133,9 @@ const struct meter_info *meter_info(const struct meter *meter);
 // One reading of all channels. OK with some or all channels invalid is a gap. A failure means that
 // the source is of no further use (device unplugged). Not thread-safe per meter.
 enum wl_status meter_read(struct meter *meter, struct meter_reading *out, struct wl_err *err);
+// From now on the model counts the CPU time of another process (the engine was restarted); what was
+// counted so far stays. No effect on sources that measure.
+void meter_set_pid(struct meter *meter, pid_t pid);
 void meter_close(struct meter *meter); // NULL is fine
 
 // The longest pause between two readings that cannot miss a wrap; INT64_MAX when it never wraps.

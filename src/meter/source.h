@@ -17,6 +17,7 @@ struct meter_source {
     // Times and all validity are zero on entry; the source fills every channel it announced.
     enum wl_status (*read)(void *state, struct meter_reading *out, struct wl_err *err);
     void (*close)(void *state);
+    void (*set_pid)(void *state, pid_t pid); // NULL: it does not look at processes
 };
 
 #define METER_SOURCE(name) extern const struct meter_source meter_source_##name;
