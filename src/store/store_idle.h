@@ -27,7 +27,8 @@ struct store_idle {
     uint32_t flags; // enum record_flag
     struct store_idle_power power[RECORD_MAX_ENERGIES];
     uint32_t n_powers;
-    char *doc_json; // anything else worth keeping; NULL counts as "{}"; owned when a store filled it
+    char
+        *doc_json; // anything else worth keeping; NULL counts as "{}"; owned when a store filled it
 };
 
 void store_idle_free_list(struct store_idle *idles, size_t n);

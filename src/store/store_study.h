@@ -1,5 +1,5 @@
 // Studies and the one or two models each of them measures. Texts named *_json are stored as they
-// are; whoever writes them keeps them valid (the tables refuse text that is not JSON).
+// are; text that is not JSON (or nested deeper than base/json.h allows) is refused with INPUT.
 #ifndef WATTLAW_STORE_STORE_STUDY_H
 #define WATTLAW_STORE_STORE_STUDY_H
 
