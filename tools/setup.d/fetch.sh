@@ -12,40 +12,58 @@ os_codename() {
     (. "${OS_RELEASE:-/etc/os-release}" 2>/dev/null && printf '%s' "${VERSION_CODENAME:-}")
 }
 
-# signed_by FILE:LINE: the keyring named by the apt source that starts there; nothing if it names none or carries the
-# key inline. indextargets knows the place, but not the key.
-signed_by() {
-    local file=${1%:*} line=${1##*:} key
-    [ -r "$file" ] || return 0
-    case $file in
-        *.sources) key=$(awk -v n="$line" 'NR >= n && /^[[:space:]]*$/ { exit }
-            NR >= n && tolower($1) == "signed-by:" { print $2; exit }' "$file") ;;
-        *) key=$(sed -n "${line}s/.*signed-by=\([^] ]*\).*/\1/p" "$file") ;;
-    esac
-    if [ "${key#/}" != "$key" ] && [ -r "$key" ]; then printf '%s' "$key"; fi
+# same_uri and the two readers below are awk: "is this word of a source the archive we ask about?"
+AWK_SAME_URI='function same_uri(word) { sub("/+$", "", word); return word == uri }'
+
+# keys_in_list URI FILE...: one-line sources, deb [signed-by=KEY] URI SUITE ...
+keys_in_list() {
+    awk -v uri="$1" "$AWK_SAME_URI"' $1 == "deb" {
+        for (i = 2; i <= NF; i++)
+            if (same_uri($i) && match($0, /signed-by=[^] ]*/)) print substr($0, RSTART + 10, RLENGTH - 10)
+    }' "${@:2}"
 }
 
-# mirrors: "URI KEYRING" of each archive that may be Debian's, likeliest first; KEYRING is - where apt's own are to serve.
-# Updates, security and other people's archives are told apart by suite, component and (where lists exist) origin.
-# shellcheck disable=SC2016  # the dollars are for apt
+# keys_in_sources URI FILE...: stanzas with URIs: and Signed-By:, which may also hold the key itself (no name then)
+keys_in_sources() {
+    awk -v uri="$1" "$AWK_SAME_URI"' BEGIN { RS = ""; FS = "\n" } {
+        key = ""; hit = 0
+        for (i = 1; i <= NF; i++) {
+            n = split($i, word, /[ \t]+/)
+            if (tolower(word[1]) == "uris:") for (j = 2; j <= n; j++) if (same_uri(word[j])) hit = 1
+            if (tolower(word[1]) == "signed-by:") key = word[2]
+        }
+        if (hit && key != "") print key
+    }' "${@:2}"
+}
+
+# signed_by URI: the keyring that the machine's sources name for this archive, else Debian's own, else - (apt's).
+signed_by() {
+    local uri=${1%/} list='' parts='' files key
+    eval "$(apt-config shell list Dir::Etc::sourcelist/f parts Dir::Etc::sourceparts/d)"
+    mapfile -t files < <(find "$list" "$parts" -maxdepth 1 -name '*.list' 2>/dev/null || true)
+    key=$([ "${#files[@]}" -eq 0 ] || keys_in_list "$uri" "${files[@]}")
+    mapfile -t files < <(find "$parts" -maxdepth 1 -name '*.sources' 2>/dev/null || true)
+    [ -n "$key" ] || key=$([ "${#files[@]}" -eq 0 ] || keys_in_sources "$uri" "${files[@]}")
+    key=${key%%$'\n'*}
+    if [ "${key#/}" = "$key" ] || [ ! -r "$key" ]; then key=$(debian_keyring); fi
+    printf '%s' "${key:--}"
+}
+
+# mirrors: "URI KEYRING" of each archive that may be Debian's. What apt would read tells more than the files do: it knows
+# both formats, and works without lists and without root. Updates, security and most of other people's archives have
+# other suites or components; the rest is told apart when its testing suite is asked for.
 mirrors() {
-    local codename uri release component entry origin key
+    local codename uri suite
     codename=$(os_codename)
-    apt-get indextargets --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SOURCESENTRY)|$(ORIGIN)' \
-        'Created-By: Packages' 2>/dev/null |
-        while IFS='|' read -r uri release component entry origin; do
-            [ "$component" = main ] || continue
-            case $release in
-                "$codename" | oldoldstable | oldstable | stable | testing | unstable | sid) ;;
-                *) continue ;;
+    apt-get update --print-uris 2>/dev/null |
+        sed -n "s|^'\(.*/\)dists/\([^/]*\)/main/binary-[^/]*/Packages.*|\1 \2|p" |
+        while read -r uri suite; do
+            case $suite in
+                "$codename" | oldoldstable | oldstable | stable | testing | unstable | sid)
+                    printf '%s %s\n' "$uri" "$(signed_by "$uri")"
+                    ;;
             esac
-            key=$(signed_by "$entry")
-            [ -n "$key" ] || key=$(debian_keyring)
-            case $origin in
-                Debian) printf '0 %s %s\n' "$uri" "${key:--}" ;;
-                '$(ORIGIN)' | '') printf '1 %s %s\n' "$uri" "${key:--}" ;;
-            esac
-        done | sort -s -k 1,1 | cut -d ' ' -f 2- | awk '!seen[$0]++'
+        done | awk '!seen[$0]++'
 }
 
 debian_keyring() {
