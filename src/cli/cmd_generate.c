@@ -32,23 +32,19 @@ static void put_roff(struct buf *page, const char *text) {
     }
 }
 
+static void put_option(void *context, const struct poptOption *option) {
+    struct buf *page = context;
+    char text[80];
+    help_option_text(text, sizeof text, option);
+    buf_puts(page, ".TP\n.B ");
+    put_roff(page, text + strspn(text, " "));
+    buf_puts(page, "\n");
+    put_roff(page, option->descrip);
+    buf_puts(page, "\n");
+}
+
 static void put_options(struct buf *page, const struct poptOption *options) {
-    for (; options && (options->longName || options->shortName); options++) {
-        if (options->argInfo & POPT_ARGFLAG_DOC_HIDDEN) {
-            continue;
-        }
-        char text[80];
-        help_option_text(text, sizeof text, options);
-        buf_puts(page, ".TP\n.B ");
-        const char *start = text;
-        while (*start == ' ') {
-            start++;
-        }
-        put_roff(page, start);
-        buf_puts(page, "\n");
-        put_roff(page, options->descrip);
-        buf_puts(page, "\n");
-    }
+    help_each_option(options, put_option, page);
 }
 
 static void put_upper(struct buf *page, const char *text) {
@@ -155,12 +151,14 @@ static enum wl_status generate_man(const char *dir, struct wl_err *err) {
     return status;
 }
 
-static void put_long_options(struct buf *out, const struct poptOption *options) {
-    for (; options && (options->longName || options->shortName); options++) {
-        if (options->longName && !(options->argInfo & POPT_ARGFLAG_DOC_HIDDEN)) {
-            buf_printf(out, " --%s", options->longName);
-        }
+static void put_long_option(void *context, const struct poptOption *option) {
+    if (option->longName) {
+        buf_printf(context, " --%s", option->longName);
     }
+}
+
+static void put_long_options(struct buf *out, const struct poptOption *options) {
+    help_each_option(options, put_long_option, out);
 }
 
 static void make_bash(struct buf *out) {

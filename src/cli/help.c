@@ -73,31 +73,44 @@ char *help_option_text(char *out, size_t size, const struct poptOption *option) 
     return out;
 }
 
-static void print_options(FILE *out, const struct poptOption *options) {
-    for (; options && (options->longName || options->shortName); options++) {
-        if (options->argInfo & POPT_ARGFLAG_DOC_HIDDEN) {
-            continue;
-        }
-        char text[80];
-        help_option_text(text, sizeof text, options);
-        if (strlen(text) > 24) {
-            fprintf(out, "  %s\n", text);
-            print_wrapped(out, options->descrip, 28);
-        } else {
-            fprintf(out, "  %-25s", text);
-            // The first line continues after the option; wrap by hand with the same indent.
-            const char *rest = options->descrip;
-            while (strlen(rest) > 51) {
-                size_t cut = 51;
-                while (cut > 1 && rest[cut] != ' ') {
-                    cut--;
-                }
-                fprintf(out, " %.*s\n%*s", (int)cut, rest, 27, "");
-                rest += cut + 1;
-            }
-            fprintf(out, " %s\n", rest);
+void help_each_option(const struct poptOption *options,
+                      void (*visit)(void *context, const struct poptOption *option),
+                      void *context) {
+    for (; options && (options->longName || options->shortName || options->arg); options++) {
+        if ((options->argInfo & POPT_ARG_MASK) == POPT_ARG_INCLUDE_TABLE) {
+            help_each_option(options->arg, visit, context);
+        } else if (!(options->argInfo & POPT_ARGFLAG_DOC_HIDDEN)) {
+            visit(context, options);
         }
     }
+}
+
+// Two columns: the option, and what it does wrapped beside it (below it when the option is long).
+static void print_option(void *context, const struct poptOption *option) {
+    enum { OPTION_COLUMNS = 25, TEXT_COLUMNS = 51 };
+    FILE *out = context;
+    char text[80];
+    help_option_text(text, sizeof text, option);
+    if (strlen(text) >= OPTION_COLUMNS) {
+        fprintf(out, "  %s\n", text);
+        print_wrapped(out, option->descrip, OPTION_COLUMNS + 3);
+        return;
+    }
+    fprintf(out, "  %-*s", OPTION_COLUMNS, text);
+    const char *rest = option->descrip;
+    while (strlen(rest) > TEXT_COLUMNS) {
+        size_t cut = TEXT_COLUMNS;
+        while (cut > 1 && rest[cut] != ' ') {
+            cut--;
+        }
+        fprintf(out, " %.*s\n%*s", (int)cut, rest, OPTION_COLUMNS + 2, "");
+        rest += cut + 1;
+    }
+    fprintf(out, " %s\n", rest);
+}
+
+static void print_options(FILE *out, const struct poptOption *options) {
+    help_each_option(options, print_option, out);
 }
 
 void help_print_command(FILE *out, const struct cli_command *command) {

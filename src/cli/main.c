@@ -92,28 +92,28 @@ static int unknown_command(const char *name) {
     return wl_status_exit_code(WL_USAGE);
 }
 
-// The long options of a table and of the tables it includes.
-static size_t collect_names(const struct poptOption *options, const char **names, size_t max) {
-    size_t n = 0;
-    for (; options && (options->longName || options->shortName || options->arg); options++) {
-        if (options->longName && n < max) {
-            names[n++] = options->longName;
-        }
+struct name_list {
+    const char *names[128];
+    size_t n;
+};
+
+static void collect_name(void *context, const struct poptOption *option) {
+    struct name_list *list = context;
+    if (option->longName && list->n < 127) {
+        list->names[list->n++] = option->longName;
     }
-    return n;
 }
 
 static int bad_option(const struct cli_context *context, poptContext popt, int code) {
     const char *option = poptBadOption(popt, POPT_BADOPTION_NOALIAS);
     fprintf(stderr, "wattlaw %s: %s: %s\n", context->command->name, option, poptStrerror(code));
-    const char *names[128];
-    size_t n = collect_names(context->command->options, names, 100);
-    n += collect_names(CLI_COMMON_OPTIONS, names + n, 120 - n);
-    names[n] = NULL;
+    struct name_list list = {0};
+    help_each_option(context->command->options, collect_name, &list);
+    help_each_option(CLI_COMMON_OPTIONS, collect_name, &list);
     while (*option == '-') {
         option++;
     }
-    const char *nearest = code == POPT_ERROR_BADOPT ? str_nearest(option, names) : NULL;
+    const char *nearest = code == POPT_ERROR_BADOPT ? str_nearest(option, list.names) : NULL;
     if (nearest) {
         fprintf(stderr, "did you mean '--%s'?\n", nearest);
     }

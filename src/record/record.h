@@ -46,7 +46,8 @@ enum record_label record_label_by_name(const char *name);
     X(RESET, 6, "reset", "a counter was reset in the window; its energy is not usable")            \
     X(BUSY, 7, "busy", "other programs used the CPU")                                              \
     X(STEAL, 8, "steal", "the hypervisor took CPU time away")                                      \
-    X(SHORT, 9, "short", "window shorter than the source resolves")
+    X(SHORT, 9, "short", "window shorter than the source resolves")                                \
+    X(PAPER, 10, "paper-check", "long run that compares the two CPU modes; left out of every fit")
 
 enum record_flag {
 #define X(suffix, bit, name, meaning) RECORD_##suffix = 1 << (bit),

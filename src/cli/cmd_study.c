@@ -1,0 +1,359 @@
+// The main job: measure, fit, compare, report.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "base/units.h"
+#include "catalog/catalog.h"
+#include "cli/command.h"
+#include "cli/engine_options.h"
+#include "cli/progress.h"
+#include "cli/prompt_file.h"
+#include "cli/study_result.h"
+#include "cli/synth_model.h"
+#include "measure/study.h"
+#include "os/process.h"
+#include "sampler/machine.h"
+
+enum { MAX_PROMPTS = 64 };
+
+static struct {
+    const char *model, *vs, *tokens, *prompts, *out, *title, *minutes;
+    int generate, seed, repeats, min_repeats, fresh;
+    double target_pct, idle_s, paper_s;
+} given = {.tokens = "16..2048",
+           .generate = 32,
+           .out = "wattlaw-report",
+           .minutes = "2m",
+           .seed = 1,
+           .repeats = 12,
+           .min_repeats = 3,
+           .target_pct = 2,
+           .idle_s = 5,
+           .paper_s = 6};
+
+static const struct poptOption OPTIONS[] = {
+    {"model", 'm', POPT_ARG_STRING, &given.model, 0,
+     "GGUF file, or a name that 'wattlaw models' lists (default: a built-in model of 135M "
+     "parameters with random weights, Q8_0 against Q4_0)",
+     "MODEL"},
+    {"vs", 0, POPT_ARG_STRING, &given.vs, 0, "a second model, compared with the first", "MODEL"},
+    {"tokens", 0, POPT_ARG_STRING, &given.tokens, 0,
+     "prompt lengths: a range that doubles or a list (default: 16..2048)", "SWEEP"},
+    {"generate", 'g', POPT_ARG_INT, &given.generate, 0, "tokens per answer (default: 32)", "N"},
+    {"prompts", 0, POPT_ARG_STRING, &given.prompts, 0,
+     "your own prompts instead of the sweep: a text file with one per line, or JSON lines with "
+     "a \"prompt\"",
+     "FILE"},
+    {"out", 'o', POPT_ARG_STRING, &given.out, 0,
+     "folder for report.html, report.json and records.csv (default: wattlaw-report)", "DIR"},
+    {"budget", 0, POPT_ARG_STRING, &given.minutes, 0,
+     "time to spend on measured windows, such as 90s, 10m, 2h; every length runs at least once "
+     "(default: 2m)",
+     "TIME"},
+    {"repeats", 0, POPT_ARG_INT, &given.repeats, 0, "most repeats of a length (default: 12)", "N"},
+    {"min-repeats", 0, POPT_ARG_INT, &given.min_repeats, 0, "fewest, budget permitting (default: 3)",
+     "N"},
+    {"target", 0, POPT_ARG_DOUBLE, &given.target_pct, 0,
+     "stop repeating a length when the 95 % interval of its time is this narrow (default: 2)",
+     "PCT"},
+    {"seed", 0, POPT_ARG_INT, &given.seed, 0, "of the order of the windows (default: 1)", "N"},
+    {"idle", 0, POPT_ARG_DOUBLE, &given.idle_s, 0,
+     "seconds of each idle baseline (default: 5; 30 or more for trustworthy net energy)", "S"},
+    {"paper", 0, POPT_ARG_DOUBLE, &given.paper_s, 0,
+     "seconds of the window that compares exact and paper mode; 0 leaves it out (default: 6)",
+     "S"},
+    {"title", 0, POPT_ARG_STRING, &given.title, 0, "title of the report", "TEXT"},
+    {"fresh", 0, POPT_ARG_NONE, &given.fresh, 0,
+     "start anew instead of going on with an unfinished study of the same options", NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)ENGINE_OPTIONS, 0, NULL, NULL},
+    POPT_TABLEEND};
+
+static enum wl_status check_options(const struct study_options *o, struct wl_err *err) {
+    if (o->generate < 1 || o->generate > 100000) {
+        return wl_err_set(err, WL_USAGE, "--generate: expected 1 to 100000, found %d",
+                          given.generate);
+    }
+    if (given.repeats < 1 || given.repeats > 100 || given.min_repeats < 1 ||
+        given.min_repeats > given.repeats) {
+        return wl_err_set(err, WL_USAGE,
+                          "--repeats, --min-repeats: expected 1 <= min <= max <= 100, found %d and "
+                          "%d",
+                          given.min_repeats, given.repeats);
+    }
+    if (!(given.target_pct > 0 && given.target_pct <= 100)) {
+        return wl_err_set(err, WL_USAGE, "--target: expected a percentage above 0 to 100");
+    }
+    if (!(given.idle_s >= 1 && given.idle_s <= 3600)) {
+        return wl_err_set(err, WL_USAGE, "--idle: expected 1 to 3600 seconds");
+    }
+    if (!(given.paper_s == 0 || (given.paper_s >= 5 && given.paper_s <= 3600))) {
+        return wl_err_set(err, WL_USAGE, "--paper: expected 0, or 5 to 3600 seconds");
+    }
+    return WL_OK;
+}
+
+// "qwen2.5-0.5b-q8_0" of ".../qwen2.5-0.5b-q8_0.gguf".
+static char *label_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *label = strdup(slash ? slash + 1 : path);
+    size_t len = label ? strlen(label) : 0;
+    if (len > 5 && strcmp(label + len - 5, ".gguf") == 0) {
+        label[len - 5] = '\0';
+    }
+    return label;
+}
+
+struct models {
+    char path[SCHEDULE_MAX_MODELS][OS_PATH_BYTES];
+    char *label[SCHEDULE_MAX_MODELS];
+    size_t n;
+};
+
+static enum wl_status add_model(struct models *models, const char *name, struct wl_err *err) {
+    enum wl_status status = catalog_resolve(name, models->path[models->n], err);
+    if (status == WL_OK) {
+        models->label[models->n] = label_of(models->path[models->n]);
+        models->n++;
+    }
+    return status;
+}
+
+// Without a model: the shape of a popular small one, with random weights, in two types.
+static enum wl_status make_built_in(const struct cli_context *context, struct models *models,
+                                    struct wl_err *err) {
+    static const char *const TYPES[] = {"q8_0", "q4_0"};
+    struct progress progress;
+    progress_begin(&progress, context->common.quiet);
+    enum wl_status status = WL_OK;
+    for (size_t i = 0; i < 2 && status == WL_OK; i++) {
+        status = synth_model_make("smollm2-135m", TYPES[i], NULL, &progress, models->path[i], err);
+        if (status == WL_OK) {
+            models->label[i] = label_of(models->path[i]);
+            models->n++;
+        }
+    }
+    progress_end(&progress);
+    return status;
+}
+
+static enum wl_status find_models(const struct cli_context *context, struct models *models,
+                                  struct wl_err *err) {
+    if (!given.model && given.vs) {
+        return wl_err_set(err, WL_USAGE, "--vs needs a first model: -m MODEL");
+    }
+    if (!given.model) {
+        if (!context->common.quiet) {
+            fputs("No model given: using the shape of SmolLM2-135M with random weights, Q8_0 "
+                  "against Q4_0.\nCost is real, the answers mean nothing.\n\n",
+                  stderr);
+        }
+        return make_built_in(context, models, err);
+    }
+    enum wl_status status = add_model(models, given.model, err);
+    return status == WL_OK && given.vs ? add_model(models, given.vs, err) : status;
+}
+
+struct view {
+    const struct cli_context *context;
+    struct progress progress;
+    int64_t study_id;
+};
+
+static void on_start(void *context, int64_t study_id, size_t n_done) {
+    struct view *view = context;
+    view->study_id = study_id;
+    if (n_done && !view->context->common.quiet) {
+        progress_end(&view->progress);
+        fprintf(stderr, "Going on with study %lld: %zu windows are done (--fresh starts anew).\n",
+                (long long)study_id, n_done);
+    }
+}
+
+static void on_progress(void *context, double done, double seconds_left, const char *what) {
+    struct view *view = context;
+    progress_update(&view->progress, done, seconds_left, what);
+}
+
+static void on_warning(void *context, const char *message) {
+    struct view *view = context;
+    progress_end(&view->progress);
+    cli_warn(view->context, "%s", message);
+}
+
+// The head: machine, sources and models, before anything runs.
+static void print_head(const struct cli_context *context, const struct models *models) {
+    struct machine machine;
+    char text[512];
+    if (context->common.quiet || machine_read(context->common.root, &machine, NULL) != WL_OK) {
+        return;
+    }
+    fprintf(stderr, "machine   %s\n", machine_describe(&machine, text, sizeof text));
+    fprintf(stderr, "governor  %s\n", machine.governor[0] ? machine.governor : "not visible");
+    struct meter_env env = {.root = context->common.root};
+    struct meter_verdict verdicts[METER_MAX_SOURCES];
+    size_t n;
+    meter_probe_all(&env, verdicts, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (verdicts[i].availability == METER_AVAILABLE) {
+            fprintf(stderr, "energy    %s, scope %s, %s\n", verdicts[i].title,
+                    meter_scope_name(verdicts[i].scope), record_label_name(verdicts[i].label));
+        }
+    }
+    for (size_t i = 0; i < models->n; i++) {
+        fprintf(stderr, "%s  %s\n", i ? "against " : "model   ", models->path[i]);
+    }
+    fputc('\n', stderr);
+}
+
+static enum wl_status show_result(struct cli_context *context, struct store *store,
+                                  int64_t study_id, struct wl_err *err) {
+    char name[32];
+    snprintf(name, sizeof name, "%lld", (long long)study_id);
+    struct report_result *result;
+    enum wl_status status = study_result_load(store, name, NULL, &result, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    status = study_result_save_fits(store, name, result, err);
+    if (status == WL_OK) {
+        status = study_result_write(result, given.out, err);
+    }
+    if (status == WL_OK) {
+        status = study_result_print(context, result, err);
+    }
+    if (status == WL_OK && !context->common.json) {
+        printf("\nreport: %s/report.html\n", given.out);
+    }
+    report_result_free(result);
+    return status;
+}
+
+static int finish(struct cli_context *context, struct store *store, const struct view *view,
+                  enum wl_status status, struct wl_err *err) {
+    if (status == WL_INTERRUPTED) {
+        fprintf(stderr,
+                "Interrupted; every finished window is stored. The same command goes on.\n");
+        return wl_status_exit_code(status);
+    }
+    if (status == WL_OK) {
+        status = show_result(context, store, view->study_id, err);
+    }
+    return status == WL_OK ? 0 : cli_fail(status, err);
+}
+
+static int run_study(struct cli_context *context, struct study_options *options,
+                     const struct models *models) {
+    struct wl_err err = {0};
+    struct store *store;
+    enum wl_status status = study_store_open(context, STORE_READ_WRITE_CREATE, &store, &err);
+    if (status != WL_OK) {
+        return cli_fail(status, &err);
+    }
+    for (size_t i = 0; i < models->n; i++) {
+        options->model_path[i] = models->path[i];
+        options->label[i] = models->label[i];
+    }
+    options->n_models = models->n;
+    print_head(context, models);
+    struct view view = {.context = context};
+    struct study_events events = {.on_start = on_start,
+                                  .on_progress = on_progress,
+                                  .on_warning = on_warning,
+                                  .context = &view};
+    progress_begin(&view.progress, context->common.quiet);
+    status = study_run(store, options, &events, &view.study_id, &err);
+    progress_end(&view.progress);
+    int exit_code = finish(context, store, &view, status, &err);
+    store_close(store);
+    return exit_code;
+}
+
+static enum wl_status fill_options(struct cli_context *context, struct study_options *options,
+                                   uint32_t *lengths, struct wl_err *err) {
+    enum wl_status status = engine_options_get(context, &options->subject, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    if (!str_parse_sweep(given.tokens, lengths, MAX_PROMPTS, &options->n_prompts)) {
+        return wl_err_set(err, WL_USAGE,
+                          "--tokens: expected LOW..HIGH or A,B,C (at most %d lengths), found '%s'",
+                          MAX_PROMPTS, given.tokens);
+    }
+    double budget_s;
+    if (!str_parse_seconds(given.minutes, &budget_s)) {
+        return wl_err_set(err, WL_USAGE, "--budget: expected a time such as 90s or 10m, found '%s'",
+                          given.minutes);
+    }
+    options->title = given.title;
+    options->prompt_tokens = lengths;
+    options->generate = given.generate > 0 ? (uint32_t)given.generate : 0;
+    options->seed = (uint64_t)given.seed;
+    options->rule = (struct schedule_rule){.min_repeats = (uint32_t)given.min_repeats,
+                                           .max_repeats = (uint32_t)given.repeats,
+                                           .target_rel_ci = given.target_pct / 100};
+    options->budget_s = budget_s;
+    options->idle_s = given.idle_s;
+    options->paper_s = given.paper_s;
+    options->is_fresh = given.fresh != 0;
+    return check_options(options, err);
+}
+
+static int run(struct cli_context *context) {
+    struct wl_err err = {0};
+    struct study_options options = {0};
+    uint32_t lengths[MAX_PROMPTS];
+    struct prompt_file prompts = {0};
+    struct models models = {0};
+    if (context->n_args) {
+        return cli_usage(context, "unexpected argument '%s'", context->args[0]);
+    }
+    enum wl_status status = fill_options(context, &options, lengths, &err);
+    if (status == WL_USAGE) {
+        return cli_usage(context, "%s", err.message);
+    }
+    os_catch_interrupts();
+    if (status == WL_OK && given.prompts) {
+        status = prompt_file_read(given.prompts, &prompts, &err);
+        options.prompt_texts = (const char *const *)(void *)prompts.texts;
+        options.n_prompt_texts = prompts.n;
+        options.n_prompts = prompts.n ? 0 : options.n_prompts;
+    }
+    if (status == WL_OK) {
+        status = find_models(context, &models, &err);
+    }
+    int exit_code = status == WL_OK      ? run_study(context, &options, &models)
+                    : status == WL_USAGE ? cli_usage(context, "%s", err.message)
+                                         : cli_fail(status, &err);
+    for (size_t i = 0; i < SCHEDULE_MAX_MODELS; i++) {
+        free(models.label[i]);
+    }
+    prompt_file_release(&prompts);
+    return exit_code;
+}
+
+static const struct cli_example EXAMPLES[] = {
+    {"wattlaw study", "a built-in model, offline"},
+    {"wattlaw study -m qwen2.5-0.5b-instruct-q8_0.gguf", "what your model costs, and its law"},
+    {"wattlaw study -m big.gguf --vs small.gguf --budget 10m -o compare",
+     "what the smaller model saves, with intervals"},
+    {NULL, NULL}};
+
+const struct cli_command CMD_study = {
+    .name = "study",
+    .arguments = "[-m MODEL] [--vs MODEL] [options]",
+    .summary = "measure a model over prompt lengths, fit the law, write the report",
+    .description =
+        "Runs the model over a range of prompt lengths, in a shuffled order, until the times are "
+        "known well enough or the budget is spent, and measures CPU, RAM, energy and time of every "
+        "window. Fits cost = a + b x prompt tokens + c x generated tokens (with a quadratic term "
+        "where one is needed), compares two models when --vs is given, and writes a report.\n\n"
+        "Every finished window is stored at once: after Ctrl-C, a crash or a power cut the same "
+        "command goes on where it stopped.",
+    .options = OPTIONS,
+    .examples = EXAMPLES,
+    .run = run,
+};

@@ -1,0 +1,64 @@
+#include "cli/engine_options.h"
+
+#include <string.h>
+
+static struct {
+    int threads, threads_batch, n_ctx, n_ubatch;
+    const char *load_mode, *wait_policy, *meters;
+} given;
+
+const struct poptOption ENGINE_OPTIONS[] = {
+    {"threads", 't', POPT_ARG_INT, &given.threads, 0, "threads (default: usable cores)", "N"},
+    {"threads-batch", 0, POPT_ARG_INT, &given.threads_batch, 0,
+     "threads for the prompt (default: as --threads)", "N"},
+    {"ctx", 'c', POPT_ARG_INT, &given.n_ctx, 0, "context size in tokens (default: what is needed)",
+     "N"},
+    {"ubatch", 0, POPT_ARG_INT, &given.n_ubatch, 0, "physical batch size (default: 512)", "N"},
+    {"load-mode", 0, POPT_ARG_STRING, &given.load_mode, 0,
+     "mmap (default) or none: read the file into memory", "MODE"},
+    {"wait", 0, POPT_ARG_STRING, &given.wait_policy, 0,
+     "how idle threads wait: passive (default: sleep, right on a shared machine) or active (spin)",
+     "POLICY"},
+    {"meters", 0, POPT_ARG_STRING, &given.meters, 0,
+     "energy sources, comma-separated, the primary one first (default: auto, all that work; "
+     "'wattlaw doctor' lists them)",
+     "LIST"},
+    POPT_TABLEEND};
+
+static enum wl_status check_range(const char *name, int value, int max, struct wl_err *err) {
+    if (value < 0 || value > max) {
+        return wl_err_set(err, WL_USAGE, "--%s: expected 1 to %d, found %d", name, max, value);
+    }
+    return WL_OK;
+}
+
+static enum wl_status check_word(const char *name, const char *word, const char *a, const char *b,
+                                 struct wl_err *err) {
+    if (word && strcmp(word, a) != 0 && strcmp(word, b) != 0) {
+        return wl_err_set(err, WL_USAGE, "--%s: expected %s or %s, found '%s'", name, a, b, word);
+    }
+    return WL_OK;
+}
+
+enum wl_status engine_options_get(const struct cli_context *context, struct subject_options *out,
+                                  struct wl_err *err) {
+    if (check_range("threads", given.threads, 1024, err) ||
+        check_range("threads-batch", given.threads_batch, 1024, err) ||
+        check_range("ctx", given.n_ctx, 16777216, err) ||
+        check_range("ubatch", given.n_ubatch, 65536, err) ||
+        check_word("load-mode", given.load_mode, "mmap", "none", err) ||
+        check_word("wait", given.wait_policy, "passive", "active", err)) {
+        return WL_USAGE;
+    }
+    *out = (struct subject_options){
+        .threads = (uint32_t)given.threads,
+        .threads_batch = (uint32_t)given.threads_batch,
+        .n_ctx = (uint32_t)given.n_ctx,
+        .n_ubatch = (uint32_t)given.n_ubatch,
+        .load_mode = given.load_mode,
+        .wait_policy = given.wait_policy ? given.wait_policy : "passive",
+        .root = context->common.root,
+        .meters = given.meters,
+    };
+    return WL_OK;
+}

@@ -1,0 +1,140 @@
+#include "measure/energy.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "series/series.h"
+
+double energy_traffic_bytes(const struct engine_model *model, uint32_t n_prompt,
+                            uint32_t n_decode) {
+    double weights = (double)model->bytes_per_token;
+    double kv = (double)model->kv_bytes_per_token;
+    uint32_t ubatch = model->n_ubatch ? model->n_ubatch : 512;
+    double n_batches = ceil((double)n_prompt / ubatch);
+    // Each decoded token reads the keys and values of all before it.
+    double kv_read = kv * n_decode * (n_prompt + n_decode / 2.0);
+    return weights * (n_batches + n_decode) + kv_read;
+}
+
+static double flops(const struct engine_model *model, uint32_t n_prompt, uint32_t n_decode) {
+    return (double)model->flops_per_token * ((double)n_prompt + n_decode);
+}
+
+// A model is evaluated on the window's exact core-seconds; sampling it would only add error.
+static void fill_from_model(const struct subject *subject, const struct record *record,
+                            struct record_energy *out) {
+    uint32_t n_decode = record->generated_tokens ? record->generated_tokens - 1 : 0;
+    struct meter_estimate_energy e;
+    meter_estimate_energy(&subject->estimate, record->value[METRIC_time_s],
+                          record->value[METRIC_cpu_core_s],
+                          energy_traffic_bytes(&subject->model, record->prompt_tokens, n_decode),
+                          flops(&subject->model, record->prompt_tokens, n_decode), &e);
+    out->gross_j = e.gross_j;
+    out->net_j = e.net_j;
+    // The model's error is the same in every window: systematic, repeats do not shrink it.
+    out->gross_sd_j = out->net_sd_j = 0;
+    out->systematic_rel = subject->estimate.net_rel_sd;
+    out->idle_w = subject->estimate.idle_w;
+    out->idle_sd_w = subject->estimate.idle_sd_w;
+    out->coverage = 1;
+}
+
+static bool fill_from_meter(const struct subject *subject, size_t index, struct sampler *sampler,
+                            const struct idle *before, struct record *record,
+                            struct record_energy *out) {
+    struct meter_energy e;
+    if (sampler_energy(sampler, index, record->t0_ns, record->t1_ns, &e, NULL) != WL_OK) {
+        record->flags |= RECORD_GAP;
+        return false;
+    }
+    double seconds = series_seconds(record->t0_ns, record->t1_ns);
+    struct series_baseline_level idle =
+        idle_power_at(subject, index, before, NULL, record->t0_ns);
+    out->gross_j = e.gross_j;
+    out->gross_sd_j = e.sd_j;
+    out->net_j = e.gross_j - idle.value * seconds;
+    out->net_sd_j = hypot(e.sd_j, idle.sd * seconds);
+    out->systematic_rel = e.gain_error_rel;
+    out->coverage = e.coverage;
+    out->idle_w = idle.value;
+    out->idle_sd_w = idle.sd;
+    record->flags |= e.flags;
+    return true;
+}
+
+static void fill_phase_from_model(const struct subject *subject, const struct record *record,
+                                  struct record_phase *phase) {
+    bool is_prefill = strcmp(phase->name, "prefill") == 0;
+    uint32_t n_prompt = is_prefill ? record->prompt_tokens : 0;
+    uint32_t n_decode = is_prefill ? 0 : phase->n_tokens;
+    double bytes = energy_traffic_bytes(&subject->model, n_prompt, n_decode);
+    if (!is_prefill) {
+        bytes += (double)subject->model.kv_bytes_per_token * n_decode * record->prompt_tokens;
+    }
+    struct meter_estimate_energy e;
+    meter_estimate_energy(&subject->estimate, series_seconds(phase->t0_ns, phase->t1_ns),
+                          (double)phase->cpu_ns * 1e-9, bytes,
+                          flops(&subject->model, n_prompt, n_decode), &e);
+    phase->gross_j = e.gross_j;
+    phase->net_j = e.net_j;
+}
+
+static void fill_phase_from_meter(struct sampler *sampler, double idle_w,
+                                  struct record_phase *phase) {
+    struct meter_energy e;
+    if (phase->t1_ns > phase->t0_ns &&
+        sampler_energy(sampler, 0, phase->t0_ns, phase->t1_ns, &e, NULL) == WL_OK) {
+        phase->gross_j = e.gross_j;
+        phase->net_j = e.gross_j - idle_w * series_seconds(phase->t0_ns, phase->t1_ns);
+    }
+}
+
+static void fill_phases(const struct subject *subject, struct sampler *sampler,
+                        struct record *record) {
+    bool is_model = meter_info(subject->meters[0])->kind == METER_MODEL;
+    for (uint32_t i = 0; i < record->n_phases; i++) {
+        struct record_phase *phase = &record->phase[i];
+        if (is_model) {
+            fill_phase_from_model(subject, record, phase);
+        } else {
+            fill_phase_from_meter(sampler, record->energy[0].idle_w, phase);
+        }
+        if (strcmp(phase->name, "prefill") == 0) {
+            record->value[METRIC_prefill_net_j] = phase->net_j;
+        } else if (strcmp(phase->name, "decode") == 0) {
+            record->value[METRIC_decode_net_j] = phase->net_j;
+        }
+    }
+}
+
+// An interval wider than the value says nothing (design: print the word, never the number).
+static enum record_label resolve_label(const struct record_energy *e, enum record_label label) {
+    double half_width = 1.96 * hypot(e->net_sd_j, e->systematic_rel * e->net_j);
+    bool is_resolved = isfinite(e->gross_j) && e->gross_j > 1.96 * e->gross_sd_j &&
+                       (!isfinite(e->net_j) || half_width < fabs(e->net_j));
+    return is_resolved ? label : LABEL_UNRESOLVED;
+}
+
+void energy_fill(const struct subject *subject, struct sampler *sampler, const struct idle *before,
+                 struct record *record) {
+    for (size_t i = 0; i < subject->n_meters; i++) {
+        const struct meter_info *info = meter_info(subject->meters[i]);
+        struct record_energy *e = &record->energy[record->n_energies];
+        *e = (struct record_energy){0};
+        str_copy(e->source, sizeof e->source, info->name);
+        str_copy(e->scope, sizeof e->scope, meter_scope_name(info->scope));
+        if (info->kind == METER_MODEL) {
+            fill_from_model(subject, record, e);
+        } else if (!fill_from_meter(subject, i, sampler, before, record, e)) {
+            continue;
+        }
+        e->label = resolve_label(e, info->label);
+        record->n_energies++;
+    }
+    if (record->n_energies) {
+        record->value[METRIC_energy_gross_j] = record->energy[0].gross_j;
+        record->value[METRIC_energy_net_j] = record->energy[0].net_j;
+        fill_phases(subject, sampler, record);
+    }
+}

@@ -1,0 +1,129 @@
+#include "measure/idle.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "base/units.h"
+#include "os/clock.h"
+#include "os/machine.h"
+#include "os/process.h"
+#include "sampler/sampler.h"
+
+enum { IDLE_MIN_POINTS = 5 };
+static const int64_t CPU_BIN_NS = 500000000; // ticks are 10 ms: 0.5 s resolves 1 % of two cores
+
+static enum wl_status sleep_until(int64_t t_ns, struct wl_err *err) {
+    while (os_now_ns() < t_ns) {
+        int64_t step_ns = os_now_ns() + 100000000;
+        os_sleep_until_ns(step_ns < t_ns ? step_ns : t_ns);
+        if (os_is_interrupted()) {
+            return wl_err_set(err, WL_INTERRUPTED, "interrupted");
+        }
+    }
+    return WL_OK;
+}
+
+// Machine CPU % between rows at least CPU_BIN_NS apart.
+static void find_cpu(const struct sampler_row *rows, size_t n, struct idle *out) {
+    struct series points;
+    series_init(&points, n + 1);
+    size_t last = 0;
+    for (size_t i = 1; i < n; i++) {
+        double seconds = series_seconds(rows[last].t_ns, rows[i].t_ns);
+        if (!(rows[i].flags & SAMPLER_HAS_MACHINE) || rows[i].t_ns - rows[last].t_ns < CPU_BIN_NS) {
+            continue;
+        }
+        double busy_s = rows[i].machine_busy_s - rows[last].machine_busy_s;
+        series_push(&points, rows[i].t_ns, 100 * busy_s / seconds / os_n_cores(), NULL);
+        last = i;
+    }
+    if (series_baseline_find(points.points, points.n, &out->cpu_pct, NULL) == WL_OK &&
+        series_share_above(points.points, points.n, IDLE_MAX_CPU_PCT) > 0.1) {
+        out->flags |= RECORD_BUSY;
+    }
+    series_release(&points);
+}
+
+static void find_power(const struct sampler_row *rows, size_t n, size_t index,
+                       struct idle_power *out) {
+    struct series points;
+    series_init(&points, n + 1);
+    size_t last = n;
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(rows[i].energy_j[index])) {
+            continue;
+        }
+        if (last < n && rows[i].t_ns > rows[last].t_ns) {
+            double joules = rows[i].energy_j[index] - rows[last].energy_j[index];
+            series_push(&points, rows[i].t_ns,
+                        joules / series_seconds(rows[last].t_ns, rows[i].t_ns), NULL);
+        }
+        last = i;
+    }
+    out->is_valid = points.n >= IDLE_MIN_POINTS &&
+                    series_baseline_find(points.points, points.n, &out->watts, NULL) == WL_OK;
+    series_release(&points);
+}
+
+static void find_baselines(struct subject *subject, const struct sampler_row *rows, size_t n,
+                           struct idle *out) {
+    find_cpu(rows, n, out);
+    for (size_t i = 0; i < subject->n_meters; i++) {
+        const struct meter_info *info = meter_info(subject->meters[i]);
+        str_copy(out->power[i].source, sizeof out->power[i].source, info->name);
+        if (info->kind != METER_MODEL) {
+            find_power(rows, n, i, &out->power[i]);
+            if (out->power[i].is_valid && out->power[i].watts.is_drifting) {
+                out->flags |= RECORD_IDLE_DRIFT;
+            }
+        }
+    }
+    out->n_powers = subject->n_meters;
+    if (n >= 2 && rows[n - 1].t_ns > rows[0].t_ns) {
+        out->engine_core_s_per_s = (double)(rows[n - 1].process_cpu_ns - rows[0].process_cpu_ns) /
+                                   (double)(rows[n - 1].t_ns - rows[0].t_ns);
+    }
+}
+
+enum wl_status idle_measure(struct subject *subject, double seconds, struct idle *out,
+                            struct wl_err *err) {
+    memset(out, 0, sizeof *out);
+    struct sampler_options options = {.root = subject->options.root,
+                                      .pid = engine_pid(subject->engine),
+                                      .meters = subject->meters,
+                                      .n_meters = subject->n_meters};
+    struct sampler *sampler;
+    enum wl_status status = sampler_start(&options, &sampler, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    out->wall_ns = os_wall_ns();
+    out->t0_ns = os_now_ns();
+    status = sleep_until(out->t0_ns + (int64_t)(fmax(seconds, 1) * (double)UNITS_NS_PER_S), err);
+    out->t1_ns = os_now_ns();
+    sampler_stop(sampler);
+    const struct sampler_row *rows;
+    size_t n;
+    if (status == WL_OK && (status = sampler_rows(sampler, &rows, &n, err)) == WL_OK) {
+        find_baselines(subject, rows, n, out);
+    }
+    sampler_free(sampler);
+    return status;
+}
+
+struct series_baseline_level idle_power_at(const struct subject *subject, size_t index,
+                                           const struct idle *before, const struct idle *after,
+                                           int64_t t_ns) {
+    struct series_baseline_level level = {.value = NAN, .sd = NAN};
+    if (meter_info(subject->meters[index])->kind == METER_MODEL) {
+        level.value = subject->estimate.idle_w;
+        level.sd = subject->estimate.idle_sd_w;
+    } else if (before && index < before->n_powers && before->power[index].is_valid) {
+        bool has_after = after && index < after->n_powers && after->power[index].is_valid;
+        series_baseline_at(&before->power[index].watts,
+                           has_after ? &after->power[index].watts : NULL, t_ns, &level);
+    }
+    return level;
+}

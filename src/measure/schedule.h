@@ -1,0 +1,40 @@
+// What a study runs and in which order. PURE.
+#ifndef WATTLAW_MEASURE_SCHEDULE_H
+#define WATTLAW_MEASURE_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SCHEDULE_MAX_CELLS = 256, SCHEDULE_MAX_MODELS = 2 };
+// A window of the paper check carries this cell number.
+#define SCHEDULE_PAPER_CELL UINT32_MAX
+
+struct schedule_cell {
+    uint32_t prompt_tokens; // exact; 0 for a text of the user's
+    uint32_t generated_tokens;
+    uint32_t prompt_index; // of the user's texts, when prompt_tokens is 0
+};
+
+// The grid: every prompt length with `generate` tokens, and two of the lengths also with a quarter
+// and with twice as many, so that the cost of a generated token can be told from the fixed cost
+// and from the cost of the context. Returns the number of cells (at most SCHEDULE_MAX_CELLS).
+size_t schedule_grid(const uint32_t *prompts, size_t n_prompts, uint32_t generate,
+                     struct schedule_cell cells[SCHEDULE_MAX_CELLS]);
+
+// The order of one round: all cells, shuffled by (seed, round); neighbours in time are never
+// neighbours in length for long, so slow drift does not look like a law.
+void schedule_order(uint64_t seed, uint32_t round, size_t n_cells,
+                    uint32_t order[SCHEDULE_MAX_CELLS]);
+// Which model goes first for a cell in a round: a coin from (seed, round, cell).
+bool schedule_is_swapped(uint64_t seed, uint32_t round, uint32_t cell);
+
+struct schedule_rule {
+    uint32_t min_repeats, max_repeats;
+    double target_rel_ci; // half-width of the 95 % interval of the mean time, relative
+};
+
+// Whether `n` repeats with these times are enough.
+bool schedule_is_enough(const struct schedule_rule *rule, const double *times_s, size_t n);
+
+#endif

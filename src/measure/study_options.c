@@ -1,0 +1,48 @@
+#include "base/json.h"
+#include "measure/fingerprint.h"
+#include "measure/study.h"
+
+static json_t *models_json(const struct study_options *o, struct wl_err *err) {
+    json_t *models = json_array();
+    for (size_t i = 0; i < o->n_models; i++) {
+        char fingerprint[FINGERPRINT_BYTES];
+        if (fingerprint_file(o->model_path[i], fingerprint, err) != WL_OK) {
+            json_decref(models);
+            return NULL;
+        }
+        json_array_append_new(models, json_pack("{s:s, s:s, s:s}", "path", o->model_path[i],
+                                                "fingerprint", fingerprint, "label", o->label[i]));
+    }
+    return models;
+}
+
+static json_t *prompts_json(const struct study_options *o) {
+    json_t *prompts = json_array();
+    for (size_t i = 0; i < o->n_prompts; i++) {
+        json_array_append_new(prompts, json_integer(o->prompt_tokens[i]));
+    }
+    for (size_t i = 0; i < o->n_prompt_texts; i++) {
+        json_array_append_new(prompts, json_string(o->prompt_texts[i]));
+    }
+    return prompts;
+}
+
+json_t *study_options_json(const struct study_options *o, struct wl_err *err) {
+    json_t *models = models_json(o, err);
+    if (!models) {
+        return NULL;
+    }
+    const struct subject_options *s = &o->subject;
+    json_t *engine = json_pack(
+        "{s:I, s:I, s:I, s:I, s:s?, s:s?, s:s?}", "threads", (json_int_t)s->threads,
+        "threads_batch", (json_int_t)s->threads_batch, "n_ctx", (json_int_t)s->n_ctx, "n_ubatch",
+        (json_int_t)s->n_ubatch, "load_mode", s->load_mode, "wait_policy", s->wait_policy, "meters",
+        s->meters);
+    return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "title",
+                     o->title ? o->title : "", "models", models, "prompts", prompts_json(o),
+                     "generate", (json_int_t)o->generate, "seed", (json_int_t)o->seed,
+                     "min_repeats", (json_int_t)o->rule.min_repeats, "max_repeats",
+                     (json_int_t)o->rule.max_repeats, "target_rel_ci", o->rule.target_rel_ci,
+                     "budget_s", o->budget_s, "idle_s", o->idle_s, "paper_s", o->paper_s, "engine",
+                     engine);
+}

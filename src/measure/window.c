@@ -1,0 +1,274 @@
+#include "measure/window.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "base/units.h"
+#include "measure/energy.h"
+#include "measure/paper.h"
+#include "os/clock.h"
+#include "os/machine.h"
+#include "os/process.h"
+#include "series/auc.h"
+
+// A share of the machine used by others, or taken by the hypervisor, above which the window is
+// flagged; below half a second the 10 ms ticks cannot tell.
+#define MAX_OTHER_PCT 10.0
+#define MAX_STEAL_PCT 2.0
+#define MIN_TICKS_S 0.5
+
+// What is known while the request runs.
+struct watch {
+    struct sampler *sampler;
+    bool marks_phases; // a real meter is read at each phase border
+    const struct engine_run_events *events;
+};
+
+static void on_phase(void *context, const char *phase, bool is_begin, int64_t t_ns,
+                     int64_t cpu_ns) {
+    struct watch *watch = context;
+    if (watch->marks_phases && !is_begin) {
+        sampler_mark(watch->sampler, NULL, NULL);
+    }
+    if (watch->events && watch->events->on_phase) {
+        watch->events->on_phase(watch->events->context, phase, is_begin, t_ns, cpu_ns);
+    }
+}
+
+static void on_token(void *context, int32_t id, const char *text, int64_t t_ns) {
+    struct watch *watch = context;
+    watch->events->on_token(watch->events->context, id, text, t_ns);
+}
+
+static bool has_real_meter(const struct subject *subject) {
+    for (size_t i = 0; i < subject->n_meters; i++) {
+        if (meter_info(subject->meters[i])->kind != METER_MODEL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum wl_status pad(double seconds, struct wl_err *err) {
+    int64_t end_ns = os_now_ns() + (int64_t)(seconds * (double)UNITS_NS_PER_S);
+    while (os_now_ns() < end_ns) {
+        os_sleep_until_ns(end_ns);
+        if (os_is_interrupted()) {
+            return wl_err_set(err, WL_INTERRUPTED, "interrupted");
+        }
+    }
+    return WL_OK;
+}
+
+// The request itself between two full samples. *t0_ns and *cpu0_ns are its start.
+static enum wl_status run_request(struct subject *subject, const struct window_options *options,
+                                  struct sampler *sampler, struct window *out, int64_t *cpu0_ns,
+                                  struct wl_err *err) {
+    struct watch watch = {.sampler = sampler,
+                          .marks_phases = has_real_meter(subject),
+                          .events = options->events};
+    struct engine_run_events events = {.on_phase = on_phase, .context = &watch};
+    if (options->events && options->events->on_token) {
+        events.on_token = on_token;
+    }
+    enum wl_status status = pad(options->pad_s, err);
+    if (status == WL_OK) {
+        status = sampler_mark(sampler, NULL, err);
+    }
+    if (status == WL_OK) {
+        status = os_process_cpu_ns(engine_pid(subject->engine), cpu0_ns, err);
+    }
+    if (status != WL_OK) {
+        return status;
+    }
+    out->record.wall_ns = os_wall_ns();
+    out->record.t0_ns = os_now_ns();
+    status = engine_run(subject->engine, &options->run, &events, &out->result, err);
+    if (status == WL_OK) {
+        status = sampler_mark(sampler, NULL, err);
+    }
+    return status == WL_OK ? pad(options->pad_s, err) : status;
+}
+
+static void fill_phases(struct record *record, const struct engine_run_result *result) {
+    for (uint32_t i = 0; i < result->n_phases && i < RECORD_MAX_PHASES; i++) {
+        const struct engine_phase *from = &result->phases[i];
+        struct record_phase *to = &record->phase[record->n_phases++];
+        str_copy(to->name, sizeof to->name, from->name);
+        to->t0_ns = from->t0_ns;
+        to->t1_ns = from->t1_ns;
+        to->cpu_ns = from->cpu1_ns - from->cpu0_ns;
+        to->n_tokens = from->n_tokens;
+        to->gross_j = to->net_j = NAN;
+    }
+}
+
+static void fill_times(struct record *record, const struct engine_run_result *result,
+                       int64_t cpu0_ns, const struct idle *before) {
+    const struct engine_phase *prefill = engine_result_phase(result, "prefill");
+    const struct engine_phase *decode = engine_result_phase(result, "decode");
+    const struct engine_phase *last = &result->phases[result->n_phases - 1];
+    double *value = record->value;
+    record->t1_ns = last->t1_ns;
+    record->prompt_tokens = result->n_prompt;
+    record->generated_tokens = result->n_generated;
+    double window_s = series_seconds(record->t0_ns, record->t1_ns);
+    double core_s = (double)(last->cpu1_ns - cpu0_ns) * 1e-9;
+    double idle_core_s = before ? before->engine_core_s_per_s * window_s : 0;
+    value[METRIC_time_s] = window_s;
+    value[METRIC_cpu_core_s] = core_s;
+    value[METRIC_cpu_auc_pct_s] = 100 * (core_s - idle_core_s) / os_n_cores();
+    value[METRIC_window_tps] = result->n_generated / window_s;
+    if (prefill) {
+        value[METRIC_prefill_s] = series_seconds(prefill->t0_ns, prefill->t1_ns);
+        value[METRIC_prefill_core_s] = (double)(prefill->cpu1_ns - prefill->cpu0_ns) * 1e-9;
+        value[METRIC_prompt_tps] = result->n_prompt / value[METRIC_prefill_s];
+    }
+    if (decode) {
+        value[METRIC_decode_s] = series_seconds(decode->t0_ns, decode->t1_ns);
+        value[METRIC_decode_core_s] = (double)(decode->cpu1_ns - decode->cpu0_ns) * 1e-9;
+        if (result->n_generated > 1 && value[METRIC_decode_s] > 0) {
+            value[METRIC_decode_tps] = (result->n_generated - 1) / value[METRIC_decode_s];
+        }
+    }
+}
+
+static void fill_ram(struct record *record, const struct window *window, double empty_pss_mib) {
+    struct series pss;
+    series_init(&pss, window->n_rows + 1);
+    for (size_t i = 0; i < window->n_rows; i++) {
+        if (window->rows[i].flags & SAMPLER_HAS_PSS) {
+            series_push(&pss, window->rows[i].t_ns,
+                        (double)window->rows[i].pss_bytes / UNITS_BYTES_PER_MIB, NULL);
+        }
+    }
+    double baseline = isfinite(empty_pss_mib) ? empty_pss_mib : 0;
+    int64_t period_ns = series_median_period_ns(pss.points, pss.n);
+    struct series_area area;
+    if (pss.n >= 2 && period_ns > 0 &&
+        series_auc(pss.points, pss.n, record->t0_ns, record->t1_ns, baseline, period_ns, &area,
+                   NULL) == WL_OK) {
+        record->value[METRIC_ram_auc_mib_s] = area.area_value_s;
+        record->value[METRIC_ram_peak_mib] = area.peak;
+    }
+    series_release(&pss);
+}
+
+// Conditions: what others did, how fast and hot the CPU was.
+static void fill_conditions(struct record *record, const struct window *window) {
+    double freq_sum = 0, temp_max = NAN;
+    size_t n_freq = 0;
+    const struct sampler_row *first = NULL, *last = NULL;
+    for (size_t i = 0; i < window->n_rows; i++) {
+        const struct sampler_row *row = &window->rows[i];
+        if (row->t_ns < record->t0_ns - 20000000 || row->t_ns > record->t1_ns + 20000000) {
+            continue;
+        }
+        if (row->flags & SAMPLER_HAS_MACHINE) {
+            first = first ? first : row;
+            last = row;
+        }
+        if (row->flags & SAMPLER_HAS_FREQ) {
+            freq_sum += row->freq_mhz;
+            n_freq++;
+        }
+        if (row->flags & SAMPLER_HAS_TEMP) {
+            temp_max = fmax(temp_max, row->temp_c);
+        }
+        record->flags |= row->flags & SAMPLER_IS_THROTTLED ? RECORD_THROTTLED : 0u;
+        record->flags |= row->flags & SAMPLER_IS_UNDERVOLT ? RECORD_UNDERVOLT : 0u;
+    }
+    record->value[METRIC_temp_c] = temp_max;
+    record->value[METRIC_freq_mhz] = n_freq ? freq_sum / (double)n_freq : NAN;
+    double seconds = first && last ? series_seconds(first->t_ns, last->t_ns) : 0;
+    if (seconds < MIN_TICKS_S) {
+        return;
+    }
+    double core_seconds = seconds * os_n_cores();
+    double busy_s = last->machine_busy_s - first->machine_busy_s;
+    double engine_s = (double)(last->process_cpu_ns - first->process_cpu_ns) * 1e-9;
+    double other_pct = 100 * (busy_s - engine_s) / core_seconds;
+    double steal_pct = 100 * (last->machine_steal_s - first->machine_steal_s) / core_seconds;
+    record->value[METRIC_other_cpu_pct] = fmax(other_pct, 0);
+    record->value[METRIC_steal_pct] = steal_pct;
+    record->flags |= other_pct > MAX_OTHER_PCT ? RECORD_BUSY : 0u;
+    record->flags |= steal_pct > MAX_STEAL_PCT ? RECORD_STEAL : 0u;
+}
+
+static enum wl_status copy_rows(struct sampler *sampler, struct window *out, struct wl_err *err) {
+    const struct sampler_row *rows;
+    size_t n;
+    enum wl_status status = sampler_rows(sampler, &rows, &n, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    out->rows = malloc((n ? n : 1) * sizeof *rows);
+    if (!out->rows) {
+        return wl_err_set(err, WL_MEMORY, "out of memory");
+    }
+    memcpy(out->rows, rows, n * sizeof *rows);
+    out->n_rows = n;
+    return WL_OK;
+}
+
+static void fill_record(struct subject *subject, const struct window_options *options,
+                        struct sampler *sampler, const struct idle *before, int64_t cpu0_ns,
+                        struct window *out) {
+    struct record *record = &out->record;
+    fill_phases(record, &out->result);
+    fill_times(record, &out->result, cpu0_ns, before);
+    fill_ram(record, out, subject->empty_pss_mib);
+    fill_conditions(record, out);
+    record->flags |= before ? before->flags & (RECORD_IDLE_DRIFT | RECORD_BUSY) : 0u;
+    record->value[METRIC_sampler_pct] = sampler_cost_pct(sampler);
+    record->value[METRIC_load_s] = series_seconds(subject->load.t0_ns, subject->load.t1_ns);
+    energy_fill(subject, sampler, before, record);
+    if (options->pad_s > 0) {
+        struct paper_result paper;
+        if (paper_cpu_auc(out->rows, out->n_rows, os_n_cores(), record->t0_ns, record->t1_ns,
+                          &paper, NULL) == WL_OK) {
+            record->value[METRIC_cpu_auc_paper_pct_s] = paper.auc_pct_s;
+        }
+    }
+}
+
+enum wl_status window_run(struct subject *subject, const struct window_options *options,
+                          const struct idle *before, struct window *out, struct wl_err *err) {
+    memset(out, 0, sizeof *out);
+    record_init(&out->record);
+    struct sampler_options sampler_options = {.root = subject->options.root,
+                                              .pid = engine_pid(subject->engine),
+                                              .period_ns = options->sample_period_ns,
+                                              .meters = subject->meters,
+                                              .n_meters = subject->n_meters};
+    struct sampler *sampler;
+    int64_t cpu0_ns = 0;
+    enum wl_status status = sampler_start(&sampler_options, &sampler, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    status = run_request(subject, options, sampler, out, &cpu0_ns, err);
+    sampler_stop(sampler);
+    if (status == WL_OK && out->result.n_phases == 0) {
+        status = wl_err_set(err, WL_PROTOCOL, "the engine reported no phases");
+    }
+    if (status == WL_OK) {
+        status = copy_rows(sampler, out, err);
+    }
+    if (status == WL_OK) {
+        fill_record(subject, options, sampler, before, cpu0_ns, out);
+    } else {
+        window_release(out);
+    }
+    sampler_free(sampler);
+    return status;
+}
+
+void window_release(struct window *window) {
+    engine_run_result_release(&window->result);
+    free(window->rows);
+    window->rows = NULL;
+    window->n_rows = 0;
+}
