@@ -36,6 +36,9 @@ static bool is_unlinked(int fd) {
 }
 
 static int read_once(struct kept_file *file, char *out, size_t size, size_t *len) {
+    if (file->fd < 0 && file->is_fixed) {
+        return ENOENT;
+    }
     if (file->fd < 0) {
         file->fd = open(file->path, O_RDONLY | O_CLOEXEC);
         if (file->fd < 0) {
@@ -58,11 +61,12 @@ int kept_file_read(struct kept_file *file, char *out, size_t size, size_t *len) 
     if (!file->path) {
         return ENOENT;
     }
-    if (file->fd >= 0 && is_unlinked(file->fd)) {
+    if (!file->is_fixed && file->fd >= 0 && is_unlinked(file->fd)) {
         drop(file);
     }
     int error = read_once(file, out, size, len);
-    if (error == ENODEV || error == ESTALE) { // the driver was reloaded: same path, new device
+    if (!file->is_fixed &&
+        (error == ENODEV || error == ESTALE)) { // the driver was reloaded: same path, new device
         drop(file);
         error = read_once(file, out, size, len);
     }

@@ -9,8 +9,10 @@
 #include "base/err.h"
 
 struct kept_file {
-    int fd;     // -1: not open now; the next read tries again
-    char *path; // NULL: never opened
+    int fd;        // -1: not open now; the next read tries again
+    char *path;    // NULL: never opened
+    bool is_fixed; // set by the owner: never opened again (a process's file: its number may be
+                   // given to another process)
 };
 
 #define KEPT_FILE_INIT                                                                             \

@@ -95,6 +95,16 @@ void meter_total_free(struct meter_total *total) {
     }
 }
 
+int64_t meter_total_known_from_ns(const struct meter_total *total) {
+    int64_t from_ns = INT64_MIN;
+    for (size_t i = 0; i < total->n; i++) {
+        const struct series *points = &total->channel[i].points;
+        int64_t first_ns = points->n ? points->points[0].t_ns : INT64_MAX;
+        from_ns = first_ns > from_ns ? first_ns : from_ns;
+    }
+    return from_ns;
+}
+
 int64_t meter_total_known_until_ns(const struct meter_total *total) {
     int64_t until_ns = INT64_MAX;
     for (size_t i = 0; i < total->n; i++) {

@@ -19,7 +19,7 @@ enum wl_status meter_total_new(const struct meter_info *info,
 void meter_total_free(struct meter_total *total); // NULL is fine
 
 struct meter_total_sample {
-    int64_t t_ns;          // midpoint of the read, minus the source's lag
+    int64_t t_ns;          // midpoint of the read, minus the source's lag (and a gauge's mean age)
     int64_t half_width_ns; // the read took place within t_ns +- this
     double total_j;        // since the first reading
     double power_w;        // since the previous reading (counter) or now (gauge); NaN when unknown
@@ -51,7 +51,8 @@ struct meter_energy {
 enum wl_status meter_total_window(const struct meter_total *total, int64_t t0_ns, int64_t t1_ns,
                                   struct meter_energy *out, struct wl_err *err);
 
-// The time up to which windows can be asked; INT64_MIN before the first reading.
+// The times between which windows can be asked; INT64_MAX and INT64_MIN before the first reading.
+int64_t meter_total_known_from_ns(const struct meter_total *total);
 int64_t meter_total_known_until_ns(const struct meter_total *total);
 
 #endif

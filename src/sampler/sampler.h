@@ -77,11 +77,12 @@ enum wl_status sampler_start(const struct sampler_options *options, struct sampl
 void sampler_stop(struct sampler *sampler);
 void sampler_free(struct sampler *sampler); // stops first; NULL is fine
 
-// A full row now, Pss included, copied to `out` (may be NULL). Any thread.
+// A full row now, Pss included, copied to `out` (may be NULL). Any thread. NOT_FOUND when the
+// process has ended; the row (flag SAMPLER_IS_GONE) is kept and copied all the same.
 enum wl_status sampler_mark(struct sampler *sampler, struct sampler_row *out, struct wl_err *err);
 // From now on another process (the engine was restarted). Its CPU time starts anew.
 enum wl_status sampler_set_pid(struct sampler *sampler, pid_t pid, struct wl_err *err);
-// One row as the thread would take it; for has_no_thread.
+// One row as the thread would take it, same statuses as sampler_mark; for has_no_thread.
 enum wl_status sampler_tick(struct sampler *sampler, struct wl_err *err);
 
 // After sampler_stop: all rows kept, borrowed until sampler_free. BUSY while it runs.
@@ -94,7 +95,10 @@ size_t sampler_copy_since(struct sampler *sampler, uint64_t seq, struct sampler_
 enum wl_status sampler_copy_window(struct sampler *sampler, int64_t t0_ns, int64_t t1_ns,
                                    struct sampler_row **rows, size_t *n, struct wl_err *err);
 
-// Energy of a window from the meter at `index` of the options; see meter_total_window.
+// Energy of a window from the meter at `index` of the options; see meter_total_window. While the
+// sampler runs, a window that ends after the last reading gets one more reading first. Edges up to
+// 5 ms outside the readings (the meters are read within a row, not at its very midpoint) are moved
+// onto them.
 enum wl_status sampler_energy(struct sampler *sampler, size_t index, int64_t t0_ns, int64_t t1_ns,
                               struct meter_energy *out, struct wl_err *err);
 
