@@ -36,7 +36,7 @@ enum law_term {
     LAW_N_TERMS = 5,
 };
 
-enum { LAW_MAX_POINTS = 1000000 };
+enum { LAW_MAX_POINTS = 100000 };
 
 struct law_point {
     double prompt_tokens;
