@@ -33,8 +33,8 @@ struct roi_rates {
     char currency[8];        // symbol, UTF-8
 };
 
-// 1000 requests a day, 0.30 per kWh, 400 g/kWh, wage 30, "$": round placeholders, which every output
-// shows as assumptions.
+// 1000 requests a day, 0.30 per kWh, 400 g/kWh, wage 30, "$": round placeholders, which every
+// output shows as assumptions.
 void roi_rates_init(struct roi_rates *rates);
 // USAGE, with the field's name and accepted range, for a negative, absurd or not finite rate.
 enum wl_status roi_rates_check(const struct roi_rates *rates, struct wl_err *err);
@@ -58,9 +58,9 @@ struct roi_year {
 };
 
 struct roi_saving {
-    struct roi_year saved;          // base - changed; negative when it costs more
-    struct roi_value hours_value;   // saved.wait_hours x wage
-    struct roi_value total;         // saved.cost + hours_value; without energy: hours_value alone
+    struct roi_year saved;        // base - changed; negative when it costs more
+    struct roi_value hours_value; // saved.wait_hours x wage
+    struct roi_value total;       // saved.cost + hours_value; without energy: hours_value alone
 };
 
 // NaN in, NaN out, figure by figure.

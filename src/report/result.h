@@ -15,7 +15,7 @@
 #include "stats/law.h"
 
 enum {
-    REPORT_MAX_MODELS = 2,     // a model, or a base and the one compared with it
+    REPORT_MAX_MODELS = 2, // a model, or a base and the one compared with it
     REPORT_MAX_RECORDS = 1000000,
     REPORT_MAX_CELLS = 4096,
     REPORT_N_FLAGS = 32,
@@ -58,7 +58,8 @@ struct report_input {
     const char *engine_version;
     const char *command_line; // that repeats the study
     const char *machine_json; // object: shown as name and value
-    const char *meters_json;  // array of objects {name, scope, label, verdict, ...}: shown as a table
+    const char
+        *meters_json; // array of objects {name, scope, label, verdict, ...}: shown as a table
     const char *options_json; // object: the study's options and method
     uint64_t seed;
     struct report_model_input model[REPORT_MAX_MODELS]; // base first
@@ -88,7 +89,8 @@ struct report_mean {
     size_t n;       // records
     size_t n_cells; // 0: not measured, the rest is NaN
     double value;
-    struct stats_interval ci95; // from the scatter within cells; for energy also the systematic part
+    struct stats_interval
+        ci95;         // from the scatter within cells; for energy also the systematic part
     bool is_resolved; // the interval is not wider than the value; only energy can be unresolved
 };
 
@@ -140,15 +142,15 @@ struct report_model {
     bool is_synthetic;
     struct record *records; // all of them, in the order they ran
     size_t n_records;
-    size_t n_used;  // without warm-ups
-    size_t n_clean; // used and without any flag
+    size_t n_used;                     // without warm-ups
+    size_t n_clean;                    // used and without any flag
     size_t flag_count[REPORT_N_FLAGS]; // by bit, of the used records
-    struct report_cell *cells; // ascending by prompt, then generated tokens
+    struct report_cell *cells;         // ascending by prompt, then generated tokens
     size_t n_cells;
     struct report_metric metric[METRIC_COUNT];
     bool has_law[REPORT_N_LAWS];
     struct law_fit law[REPORT_N_LAWS];
-    char *law_reason[REPORT_N_LAWS]; // why there is none; NULL when there is one
+    char *law_reason[REPORT_N_LAWS];                  // why there is none; NULL when there is one
     struct report_source source[RECORD_MAX_ENERGIES]; // [0] is the primary one
     size_t n_sources;
     struct report_paper_mode paper;

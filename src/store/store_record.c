@@ -344,7 +344,7 @@ enum wl_status store_record_count_cells(struct store *store, int64_t model_id, u
         "counting records", err);
     if (status == WL_OK) {
         statement_put_i64(&s, model_id);
-        statement_put_i64(&s, RECORD_WARMUP);
+        statement_put_i64(&s, RECORD_WARMUP | RECORD_PAPER);
     }
     while (status == WL_OK) {
         status = statement_next(&s, &has_row, err);

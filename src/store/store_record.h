@@ -25,7 +25,7 @@ enum wl_status store_record_list_study(struct store *store, int64_t study_id, st
 enum wl_status store_record_list_model(struct store *store, int64_t model_id, struct record **out,
                                        size_t *n, struct wl_err *err);
 
-// counts[c] = records of cell c that are no warm-up: what a resumed study need not run again.
+// counts[c] = records of cell c that are neither warm-up nor paper check: what a resumed study need not run again.
 // Cells >= n_cells are not counted.
 enum wl_status store_record_count_cells(struct store *store, int64_t model_id, uint32_t *counts,
                                         size_t n_cells, struct wl_err *err);
