@@ -43,7 +43,7 @@ static enum wl_status expect_object(const json_t *value, const char *what, struc
 
 static enum wl_status get_i64(const json_t *object, const char *key, int64_t low, int64_t high,
                               int64_t *out, struct wl_err *err) {
-    int64_t value;
+    int64_t value = 0;
     enum wl_status status = as_protocol(wl_json_get_i64(object, key, &value, err), err);
     if (status != WL_OK) {
         return status;
@@ -58,7 +58,7 @@ static enum wl_status get_i64(const json_t *object, const char *key, int64_t low
 
 static enum wl_status get_u32(const json_t *object, const char *key, uint32_t high, uint32_t *out,
                               struct wl_err *err) {
-    int64_t value;
+    int64_t value = 0;
     enum wl_status status = get_i64(object, key, 0, high, &value, err);
     if (status == WL_OK) {
         *out = (uint32_t)value;
