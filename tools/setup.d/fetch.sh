@@ -12,7 +12,7 @@ os_codename() {
     (. "${OS_RELEASE:-/etc/os-release}" 2>/dev/null && printf '%s' "${VERSION_CODENAME:-}")
 }
 
-# same_uri and the two readers below are awk: "is this word of a source the archive we ask about?"
+# awk, for the two readers below: is this word of a source the archive that we ask about?
 AWK_SAME_URI='function same_uri(word) { sub("/+$", "", word); return word == uri }'
 
 # keys_in_list URI FILE...: one-line sources, deb [signed-by=KEY] URI SUITE ...
@@ -131,7 +131,7 @@ private_cache() { LC_ALL=C apt-cache -c "$DEPS/apt/apt.conf" "$@"; }
 read_lists() { private_apt -q "$@" update >"$DEPS/apt/update.log" 2>&1; }
 
 # Stable's lists never expire, testing's do after a week: a mirror that lags or a clock that is ahead shows only here. The
-# signature still says that the packages are Debian's, and old ones serve.
+# signature still says that the packages are Debian's, and old ones serve; what is too old is refused after unpacking.
 lists_expired() {
     grep -q '^E: Release file .* is expired' "$DEPS/apt/update.log" || return 1
     warn "the mirror's list of Debian $SUITE is past its date (an old mirror, or this clock is ahead: $(date +%F)); using it"
@@ -149,10 +149,10 @@ use_mirror() {
 
 find_mirror() {
     local uri key tried=0
-    while read -r uri key; do
+    while read -r uri key <&3; do
         tried=1
         use_mirror "$uri" "$key" && return 0
-    done < <(mirrors)
+    done 3< <(mirrors)
     if [ "$tried" -eq 0 ]; then
         die "this machine's package sources name no Debian archive, so llama.cpp cannot come from there" \
             "install llama.cpp $MIN_LLAMA or newer so that 'pkg-config --modversion llama' finds it, then run tools/setup again"

@@ -20,9 +20,17 @@ unpack() {
 # libdir ROOT: the folder of the libraries, relative to it; its name differs per machine type.
 libdir() {
     local found
-    found=$(first_of "$1"/usr/lib/*/libllama.so.0)
+    found=$(first_of "$1"/usr/lib/*/libllama.so)
     found=${found#"$1"/}
     [ -n "$found" ] && printf '%s' "${found%/*}"
+}
+
+# runtime_name LIBDIR NAME...: the path under which a program asks for lib<NAME>.so at run time; the number at its end
+# changes between releases.
+runtime_name() {
+    local lib=$1 name
+    shift
+    for name in "$@"; do printf '%s/%s\n' "$lib" "$(patchelf --print-soname "$lib/lib$name.so")"; done
 }
 
 # Static archives, translations, manuals and other machines' kernel headers are three quarters of the size.
@@ -49,7 +57,7 @@ link_alternatives() {
 set_search_paths() {
     local lib=$1/$2 name
     for name in llama llama-common mtmd ggml ggml-base; do
-        patchelf --set-rpath "\$ORIGIN" "$(readlink -f "$lib/lib$name.so.0")"
+        patchelf --set-rpath "\$ORIGIN" "$(readlink -f "$lib/lib$name.so")"
     done
     for name in "$lib"/ggml/backends*/*.so; do
         patchelf --set-rpath "\$ORIGIN/../..:\$ORIGIN/.." "$name"
@@ -86,12 +94,13 @@ gather() {
 # tools/           the loader under each tool's name, with the back ends beside it. The tools look for back ends in the
 #                  folder of the running program, which is the loader; and ps and top show the tool's name this way.
 lay_out() {
-    local root=$1 lib=$2 files file
-    mapfile -t files < <(cd "$root/$lib" && needed "$root" "$lib" \
-        "$root/$lib"/lib{llama,mtmd,ggml,ggml-base}.so.0 "$root/$lib"/libjansson.so.4)
+    local root=$1 lib=$2 names files file
+    mapfile -t names < <(runtime_name "$root/$lib" llama mtmd ggml ggml-base jansson)
+    mapfile -t files < <(needed "$root" "$lib" "${names[@]}")
     gather "$root/runtime" "${files[@]}" "$(loader "$root")"
     gather "$root/runtime/backends" "$root/$lib"/ggml/backends*/*.so
-    mapfile -t files < <(needed "$root" "$lib" "$root/$lib"/liblapacke.so.3 "$root/$lib"/libopenblas.so.0)
+    mapfile -t names < <(runtime_name "$root/$lib" lapacke openblas)
+    mapfile -t files < <(needed "$root" "$lib" "${names[@]}")
     for file in "${files[@]}"; do
         [ -e "$root/runtime/${file##*/}" ] || gather "$root/runtime-lapack" "$file"
     done
@@ -104,7 +113,7 @@ sysroot_key() {
     {
         engine_packages
         dpkg --print-architecture
-        declare -f unpack prune link_alternatives set_search_paths needed gather lay_out
+        declare -f unpack runtime_name prune link_alternatives set_search_paths needed gather lay_out
     } 2>/dev/null | sha256sum | cut -c 1-16
 }
 
@@ -120,7 +129,7 @@ make_sysroot() {
     fetch_packages
     say "unpacking into .deps/sysroot"
     unpack "$root"
-    lib=$(libdir "$root") || die "the fetched packages hold no libllama.so.0" \
+    lib=$(libdir "$root") || die "the fetched packages hold no libllama.so" \
         "Debian $SUITE has moved on; this checkout needs a newer tools/setup"
     llama_new_enough "$(pc_version "$root")" ||
         die "Debian $SUITE brings llama.cpp $(pc_version "$root"), and $MIN_LLAMA is needed" \
