@@ -112,6 +112,7 @@ static void check_parts(struct catalog_entry *entry, const struct found_file *fi
 // Takes path and group over from the file.
 static void make_entry(struct catalog_entry *entry, struct found_file *file, bool wants_facts) {
     entry->path = strdup(file->path);
+    entry->stem = strdup(file->stem);
     entry->group = strdup(file->group);
     entry->source = file->source;
     entry->bytes = file->bytes;
@@ -133,7 +134,8 @@ static enum wl_status make_entries(struct found *found, bool wants_facts, struct
     bool is_complete = true;
     for (size_t i = 0; i < found->n_files; i++) {
         make_entry(&catalog->entries[i], &found->files[i], wants_facts);
-        is_complete = is_complete && catalog->entries[i].path && catalog->entries[i].group;
+        const struct catalog_entry *entry = &catalog->entries[i];
+        is_complete = is_complete && entry->path && entry->stem && entry->group;
     }
     return is_complete ? names_assign(found->files, catalog->entries, found->n_files, err)
                        : no_memory(err);
@@ -241,6 +243,7 @@ void catalog_release(struct catalog *catalog) {
     for (size_t i = 0; i < catalog->n_entries; i++) {
         free(catalog->entries[i].name);
         free(catalog->entries[i].path);
+        free(catalog->entries[i].stem);
         free(catalog->entries[i].group);
         free(catalog->entries[i].mmproj);
     }

@@ -38,6 +38,7 @@ struct catalog_entry {
     char *name;         // unique in the list; what people type
     char *path;         // of the file, or of the first part
     const char *source; // "ollama"; a constant
+    char *stem;         // what the file itself is called, not unique: "qwen-q8_0"
     char *group;        // what qualifies the name: a repository or folder; may be ""
     char *mmproj;       // the image encoder that belongs to this model, or NULL
     uint64_t bytes;     // of all parts
@@ -85,8 +86,8 @@ enum wl_status catalog_find(const struct catalog_env *env, bool wants_facts, str
 void catalog_release(struct catalog *catalog);
 
 // Turns what a user typed into a path: an existing file wins; then the exact name (or another name
-// of the same file), then the same in another case, then the only name that begins, ends or
-// continues with it. NOT_FOUND has the nearest name; USAGE lists the candidates when several fit.
+// of the same file), then the same in another case, then the only file that is called so, then the
+// only name that begins with it, ends with it or has it inside. NOT_FOUND has the nearest name; USAGE lists the candidates when several fit.
 // `env` NULL = the process's.
 enum wl_status catalog_resolve(const struct catalog_env *env, const char *name_or_path,
                                char path[OS_PATH_BYTES], struct wl_err *err);

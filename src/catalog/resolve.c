@@ -7,12 +7,14 @@
 #include "base/buf.h"
 #include "base/str.h"
 #include "catalog/catalog.h"
+#include "catalog/found.h"
 
 enum { MAX_LISTED = 8 }; // candidates in a message
 
 enum match {
     MATCH_EXACT,
     MATCH_CASE,
+    MATCH_STEM, // several files may be called so: then all are candidates
     MATCH_PREFIX,
     MATCH_SUFFIX,
     MATCH_PART,
@@ -33,7 +35,8 @@ static bool is_match(const char *name, const char *typed, enum match match) {
     size_t name_len = strlen(name), len = strlen(typed);
     switch (match) {
     case MATCH_EXACT: return strcmp(name, typed) == 0;
-    case MATCH_CASE: return strcasecmp(name, typed) == 0;
+    case MATCH_CASE:
+    case MATCH_STEM: return strcasecmp(name, typed) == 0;
     case MATCH_PREFIX: return strncasecmp(name, typed, len) == 0;
     case MATCH_SUFFIX: return name_len >= len && strcasecmp(name + name_len - len, typed) == 0;
     case MATCH_PART: return contains_case(name, typed);
@@ -45,7 +48,8 @@ static bool is_match(const char *name, const char *typed, enum match match) {
 // Whether the entry or one of its other names matches.
 static bool entry_matches(const struct catalog *catalog, size_t entry, const char *typed,
                           enum match match) {
-    if (is_match(catalog->entries[entry].name, typed, match)) {
+    const struct catalog_entry *e = &catalog->entries[entry];
+    if (is_match(match == MATCH_STEM ? e->stem : e->name, typed, match)) {
         return true;
     }
     for (size_t i = 0; i < catalog->n_aliases; i++) {
@@ -91,7 +95,7 @@ static size_t count_matches(const struct catalog *catalog, const char *typed, en
                             size_t *first) {
     size_t n = 0;
     for (size_t i = 0; i < catalog->n_entries; i++) {
-        if ((match <= MATCH_CASE || !catalog->entries[i].is_mmproj) &&
+        if ((match <= MATCH_STEM || !catalog->entries[i].is_mmproj) &&
             entry_matches(catalog, i, typed, match)) {
             *first = n == 0 ? i : *first;
             n++;
@@ -107,7 +111,7 @@ static enum wl_status ambiguous(const struct catalog *catalog, const char *typed
     size_t listed = 0;
     for (size_t i = 0; i < catalog->n_entries && listed < MAX_LISTED; i++) {
         const struct catalog_entry *entry = &catalog->entries[i];
-        if ((match <= MATCH_CASE || !entry->is_mmproj) && entry_matches(catalog, i, typed, match)) {
+        if ((match <= MATCH_STEM || !entry->is_mmproj) && entry_matches(catalog, i, typed, match)) {
             if (!buf_printf(&list, "%s%s", listed ? ", " : "", entry->name)) {
                 break;
             }
@@ -147,14 +151,23 @@ static enum wl_status take(char path[OS_PATH_BYTES], const char *text, struct wl
                : wl_err_set(err, WL_LIMIT, "path too long: '%.80s...'", text);
 }
 
+// Names have neither extension nor part number, but people copy file names.
+static void name_of_typed(char *out, size_t size, const char *name_or_path) {
+    size_t base_len, len;
+    uint32_t part_no, n_parts;
+    str_copy(out, size, name_or_path);
+    len = strlen(out);
+    if (found_parse_part(out, &base_len, &part_no, &n_parts)) {
+        out[base_len] = '\0';
+    } else if (len > 5 && strcasecmp(out + len - 5, ".gguf") == 0) {
+        out[len - 5] = '\0';
+    }
+}
+
 enum wl_status catalog_resolve_in(const struct catalog *catalog, const char *name_or_path,
                                   char path[OS_PATH_BYTES], struct wl_err *err) {
     char typed[OS_PATH_BYTES];
-    str_copy(typed, sizeof typed, name_or_path);
-    size_t len = strlen(typed);
-    if (len > 5 && strcasecmp(typed + len - 5, ".gguf") == 0) {
-        typed[len - 5] = '\0'; // names have no extension, but people copy file names
-    }
+    name_of_typed(typed, sizeof typed, name_or_path);
     for (int match = 0; typed[0] && match < N_MATCHES; match++) {
         size_t first = 0;
         size_t n = count_matches(catalog, typed, (enum match)match, &first);

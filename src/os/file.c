@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static ssize_t read_retry(int fd, void *data, size_t size) {
@@ -216,6 +217,16 @@ enum wl_status os_file_size(const char *path, uint64_t *out, struct wl_err *err)
         return wl_err_set(err, WL_INPUT, "'%s' is a folder, expected a file", path);
     }
     *out = (uint64_t)st.st_size;
+    return WL_OK;
+}
+
+enum wl_status os_free_bytes(const char *path, uint64_t *out, struct wl_err *err) {
+    struct statvfs vfs;
+    if (statvfs(path, &vfs) != 0) {
+        return wl_err_errno(err, errno, "cannot ask for the free space at '%s'", path);
+    }
+    uint64_t blocks = vfs.f_bavail, block_bytes = vfs.f_frsize;
+    *out = block_bytes && blocks > UINT64_MAX / block_bytes ? UINT64_MAX : blocks * block_bytes;
     return WL_OK;
 }
 

@@ -32,6 +32,8 @@ enum wl_status os_make_dirs(const char *path, struct wl_err *err); // mkdir -p
 bool os_exists(const char *path);
 bool os_is_dir(const char *path);
 enum wl_status os_file_size(const char *path, uint64_t *out, struct wl_err *err);
+// What an ordinary user may still write to the file system that holds `path`.
+enum wl_status os_free_bytes(const char *path, uint64_t *out, struct wl_err *err);
 
 // "<a>/<b>" with exactly one slash between; LIMIT when it does not fit.
 enum wl_status os_path_join(char out[OS_PATH_BYTES], const char *a, const char *b,
