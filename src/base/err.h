@@ -15,8 +15,9 @@ struct wl_err {
     char message[WL_ERR_MESSAGE_BYTES];
 };
 
-// Sets the message (cut if too long, control characters replaced by '?') and returns `status`, so
-// that a function can end with `return wl_err_set(err, WL_INPUT, "...")`. `err` may be NULL.
+// Sets the message and returns `status`, so that a function can end with
+// `return wl_err_set(err, WL_INPUT, "...")`. Too long a message is cut, control characters and what
+// is not UTF-8 become '?', so that it can go to a terminal and into JSON. `err` may be NULL.
 enum wl_status wl_err_set(struct wl_err *err, enum wl_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 // Puts "<context>: " in front of the message there is; returns err's status (FAILED if err is NULL).

@@ -45,8 +45,13 @@ bool str_parse_i64(const char *text, int64_t *out) {
     return true;
 }
 
-// strtod in the C locale, whatever the program's locale is.
+// strtod in the C locale, whatever the program's locale is, and without its hexadecimal form.
 static double parse_c_double(const char *text, char **end) {
+    const char *digits = text + (text[0] == '+' || text[0] == '-');
+    if (digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X')) {
+        *end = (char *)(uintptr_t)text;
+        return 0;
+    }
     static locale_t c_locale;
     if (!c_locale) {
         c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
@@ -128,7 +133,8 @@ static bool parse_count(const char *text, size_t len, uint32_t *out) {
     }
     memcpy(word, text, len);
     word[len] = '\0';
-    if (!str_parse_u64(word, &value) || value == 0 || value > UINT32_MAX / 4) {
+    if (word[len - 1] == '\n' || !str_parse_u64(word, &value) || value == 0 ||
+        value > UINT32_MAX / 4) {
         return false;
     }
     *out = (uint32_t)value;
@@ -207,6 +213,27 @@ bool str_copy(char *out, size_t size, const char *text) {
     memcpy(out, text, kept);
     out[kept] = '\0';
     return kept == len;
+}
+
+size_t str_utf8_len(const char *text) {
+    const unsigned char *p = (const unsigned char *)text;
+    size_t len = p[0] == 0      ? 0
+                 : p[0] < 0x80  ? 1
+                 : p[0] < 0xc2  ? 0 // a continuation, or an overlong form
+                 : p[0] < 0xe0  ? 2
+                 : p[0] < 0xf0  ? 3
+                 : p[0] <= 0xf4 ? 4
+                                : 0;
+    for (size_t i = 1; i < len; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    bool is_wrong = (p[0] == 0xe0 && p[1] < 0xa0) ||  // overlong
+                    (p[0] == 0xed && p[1] >= 0xa0) || // half of a surrogate pair
+                    (p[0] == 0xf0 && p[1] < 0x90) ||  // overlong
+                    (p[0] == 0xf4 && p[1] >= 0x90);   // above U+10FFFF
+    return is_wrong ? 0 : len;
 }
 
 char *str_trim(char *text) {

@@ -7,9 +7,10 @@
 // Three significant digits without an exponent for the magnitudes that occur.
 static void three_digits(char *out, size_t size, double value) {
     double magnitude = fabs(value);
-    int decimals = magnitude >= 99.95   ? 0
-                   : magnitude >= 9.995 ? 1
-                   : magnitude >= 0.9995 ? 2
+    int decimals = value == 0             ? 0
+                   : magnitude >= 99.95   ? 0
+                   : magnitude >= 9.995   ? 1
+                   : magnitude >= 0.9995  ? 2
                    : magnitude >= 0.09995 ? 3
                                           : 4;
     snprintf(out, size, "%.*f", decimals, value);
@@ -20,7 +21,8 @@ struct scale {
     const char *unit;
 };
 
-// The first row whose factor the value reaches; rows go from large to small.
+// The first row whose factor the value reaches once rounded to three digits ("1.00 s", never
+// "1000 ms"); rows go from large to small.
 static char *scaled(char *out, double value, const struct scale *scales, size_t n) {
     if (!isfinite(value)) {
         memcpy(out, "-", 2);
@@ -28,7 +30,7 @@ static char *scaled(char *out, double value, const struct scale *scales, size_t 
     }
     const struct scale *scale = &scales[n - 1];
     for (size_t i = 0; i < n; i++) {
-        if (fabs(value) >= scales[i].factor) {
+        if (fabs(value) >= scales[i].factor * 0.9995) {
             scale = &scales[i];
             break;
         }
@@ -98,6 +100,7 @@ char *units_signed_pct(char out[UNITS_TEXT_BYTES], double ratio) {
         memcpy(out, "-", 2);
         return out;
     }
-    snprintf(out, UNITS_TEXT_BYTES, "%+.1f %%", (ratio - 1) * 100);
+    double percent = (ratio - 1) * 100;
+    snprintf(out, UNITS_TEXT_BYTES, "%+.1f %%", fabs(percent) < 0.05 ? 0 : percent);
     return out;
 }
