@@ -6,7 +6,7 @@
 
 #include "engine/client.h"
 #include "measure/window.h"
-#include "stats/bootstrap.h"
+#include "stats/ratio.h"
 
 extern const char MEASURE_PROMPT_TEXT[];
 
