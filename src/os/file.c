@@ -163,7 +163,9 @@ enum wl_status os_list_dir(const char *path, size_t max_entries,
     enum wl_status status = read_names(dir, max_entries, &list, err);
     closedir(dir);
     if (status == WL_OK) {
-        qsort(list.names, list.n, sizeof *list.names, compare_names);
+        if (list.n) { // qsort takes no NULL
+            qsort(list.names, list.n, sizeof *list.names, compare_names);
+        }
         for (size_t i = 0; i < list.n && visit(context, list.names[i]); i++) {
         }
     } else {
@@ -189,8 +191,9 @@ enum wl_status os_make_dirs(const char *path, struct wl_err *err) {
         }
         char kept = partial[i];
         partial[i] = '\0';
-        if (mkdir(partial, 0777) != 0 && !os_is_dir(partial)) {
-            return wl_err_errno(err, errno == EEXIST ? ENOTDIR : errno, "cannot make folder '%s'",
+        int error = mkdir(partial, 0777) == 0 ? 0 : errno;
+        if (error && !os_is_dir(partial)) {
+            return wl_err_errno(err, error == EEXIST ? ENOTDIR : error, "cannot make folder '%s'",
                                 partial);
         }
         partial[i] = kept;

@@ -131,18 +131,41 @@ json_t *record_to_json(const struct record *record) {
     return object;
 }
 
+// A name that was cut could not be told from another one.
+static enum wl_status get_name(const json_t *object, const char *key, char out[RECORD_NAME_BYTES],
+                               struct wl_err *err) {
+    const char *name;
+    enum wl_status status = wl_json_get_string(object, key, &name, err);
+    if (status == WL_OK && !str_copy(out, RECORD_NAME_BYTES, name)) {
+        status = wl_err_set(err, WL_INPUT, "key '%s': '%.40s' is longer than %d bytes", key, name,
+                            RECORD_NAME_BYTES - 1);
+    }
+    return status;
+}
+
+static enum wl_status get_u32(const json_t *object, const char *key, uint32_t *out,
+                              struct wl_err *err) {
+    int64_t value = 0;
+    enum wl_status status = wl_json_get_i64(object, key, &value, err);
+    if (status == WL_OK && (value < 0 || value > UINT32_MAX)) {
+        status = wl_err_set(err, WL_INPUT, "key '%s' is out of range", key);
+    }
+    if (status == WL_OK) {
+        *out = (uint32_t)value;
+    }
+    return status;
+}
+
 static enum wl_status energy_from_json(const json_t *object, struct record_energy *out,
                                        struct wl_err *err) {
-    const char *source, *scope, *label;
-    if (wl_json_get_string(object, "source", &source, err) ||
-        wl_json_get_string(object, "scope", &scope, err) ||
+    const char *label;
+    if (get_name(object, "source", out->source, err) ||
+        get_name(object, "scope", out->scope, err) ||
         wl_json_get_string(object, "label", &label, err) ||
         wl_json_get_double(object, "gross_j", &out->gross_j, err) ||
         wl_json_get_double(object, "net_j", &out->net_j, err)) {
         return err ? err->status : WL_INPUT;
     }
-    str_copy(out->source, sizeof out->source, source);
-    str_copy(out->scope, sizeof out->scope, scope);
     out->label = record_label_by_name(label);
     out->gross_sd_j = wl_json_opt_double(object, "gross_sd_j", NAN);
     out->net_sd_j = wl_json_opt_double(object, "net_sd_j", NAN);
@@ -155,17 +178,13 @@ static enum wl_status energy_from_json(const json_t *object, struct record_energ
 
 static enum wl_status phase_from_json(const json_t *object, struct record_phase *out,
                                       struct wl_err *err) {
-    const char *name;
-    int64_t n_tokens;
-    if (wl_json_get_string(object, "phase", &name, err) ||
+    if (get_name(object, "phase", out->name, err) ||
         wl_json_get_i64(object, "t0_ns", &out->t0_ns, err) ||
         wl_json_get_i64(object, "t1_ns", &out->t1_ns, err) ||
         wl_json_get_i64(object, "cpu_ns", &out->cpu_ns, err) ||
-        wl_json_get_i64(object, "n_tokens", &n_tokens, err)) {
+        get_u32(object, "n_tokens", &out->n_tokens, err)) {
         return err ? err->status : WL_INPUT;
     }
-    str_copy(out->name, sizeof out->name, name);
-    out->n_tokens = (uint32_t)n_tokens;
     out->gross_j = wl_json_opt_double(object, "gross_j", NAN);
     out->net_j = wl_json_opt_double(object, "net_j", NAN);
     return WL_OK;
@@ -174,7 +193,13 @@ static enum wl_status phase_from_json(const json_t *object, struct record_phase 
 static enum wl_status lists_from_json(const json_t *object, struct record *out,
                                       struct wl_err *err) {
     const json_t *energies = json_object_get(object, "energies");
-    for (size_t i = 0; i < json_array_size(energies) && i < RECORD_MAX_ENERGIES; i++) {
+    const json_t *phases = json_object_get(object, "phases");
+    if (json_array_size(energies) > RECORD_MAX_ENERGIES ||
+        json_array_size(phases) > RECORD_MAX_PHASES) {
+        return wl_err_set(err, WL_INPUT, "more than %d energies or %d phases", RECORD_MAX_ENERGIES,
+                          RECORD_MAX_PHASES);
+    }
+    for (size_t i = 0; i < json_array_size(energies); i++) {
         enum wl_status status =
             energy_from_json(json_array_get(energies, i), &out->energy[i], err);
         if (status != WL_OK) {
@@ -182,8 +207,7 @@ static enum wl_status lists_from_json(const json_t *object, struct record *out,
         }
         out->n_energies++;
     }
-    const json_t *phases = json_object_get(object, "phases");
-    for (size_t i = 0; i < json_array_size(phases) && i < RECORD_MAX_PHASES; i++) {
+    for (size_t i = 0; i < json_array_size(phases); i++) {
         enum wl_status status = phase_from_json(json_array_get(phases, i), &out->phase[i], err);
         if (status != WL_OK) {
             return status;
@@ -200,15 +224,10 @@ enum wl_status record_from_json(const json_t *object, struct record *out, struct
     uint32_t *const fields[] = {&out->seq, &out->cell, &out->repeat, &out->prompt_tokens,
                                 &out->generated_tokens};
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
-        int64_t value;
-        enum wl_status status = wl_json_get_i64(object, NAMES[i], &value, err);
+        enum wl_status status = get_u32(object, NAMES[i], fields[i], err);
         if (status != WL_OK) {
             return status;
         }
-        if (value < 0 || value > UINT32_MAX) {
-            return wl_err_set(err, WL_INPUT, "key '%s' is out of range", NAMES[i]);
-        }
-        *fields[i] = (uint32_t)value;
     }
     out->id = wl_json_opt_i64(object, "id", 0);
     out->model_id = wl_json_opt_i64(object, "model_id", 0);

@@ -47,6 +47,30 @@ static const char **merge_env(const char *const *extra) {
     return merged;
 }
 
+enum { SAFE_FD = 10 }; // above every number that the child's descriptors get
+
+// A copy out of the way of 0 to 3, closed by exec; -1 stays -1.
+static int copy_away(int fd) {
+    return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, SAFE_FD);
+}
+
+// Gives the child its descriptors 0 to 3. All are copied away first: any of them may lie on a
+// number that another one must get.
+static void place_descriptors(const struct os_spawn *spawn) {
+    int socket_fd = copy_away(spawn->socket_fd);
+    int output_fd = copy_away(spawn->output_fd);
+    if (output_fd >= 0) {
+        int opened_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        int null_fd = copy_away(opened_fd);
+        dup2(null_fd, 0);
+        dup2(output_fd, 1);
+        dup2(output_fd, 2);
+    }
+    if (socket_fd >= 0) {
+        dup2(socket_fd, 3);
+    }
+}
+
 // Between fork and exec only async-signal-safe calls are allowed.
 static void run_child(const struct os_spawn *spawn, const char **env, pid_t parent, int report_fd) {
     if (spawn->dies_with_parent) {
@@ -58,23 +82,11 @@ static void run_child(const struct os_spawn *spawn, const char **env, pid_t pare
     // A terminal's Ctrl-C goes to the whole foreground group; the parent decides for the child.
     setpgid(0, 0);
     signal(SIGPIPE, SIG_DFL);
-    if (spawn->output_fd >= 0) {
-        dup2(spawn->output_fd, 1);
-        dup2(spawn->output_fd, 2);
-        int null_fd = open("/dev/null", O_RDONLY);
-        if (null_fd >= 0) {
-            dup2(null_fd, 0);
-        }
-    }
-    // Keep the pipe that reports a failed exec out of fd 3's way.
-    int report_copy = fcntl(report_fd, F_DUPFD_CLOEXEC, 10);
-    if (spawn->socket_fd >= 0) {
-        if (spawn->socket_fd == 3) {
-            fcntl(3, F_SETFD, 0);
-        } else {
-            dup2(spawn->socket_fd, 3);
-        }
-    }
+    sigset_t none; // the calling thread may block signals for reasons of its own
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    int report_copy = copy_away(report_fd);
+    place_descriptors(spawn);
     execve(spawn->argv[0], (char *const *)(void *)spawn->argv, (char *const *)(void *)env);
     int error = errno;
     ssize_t ignored = write(report_copy, &error, sizeof error);
@@ -121,7 +133,8 @@ enum wl_status os_spawn(const struct os_spawn *spawn, pid_t *pid, struct wl_err 
 }
 
 enum wl_status os_wait(pid_t pid, int64_t timeout_ns, int *wait_status, struct wl_err *err) {
-    int64_t deadline = os_now_ns() + timeout_ns;
+    int64_t start = os_now_ns();
+    int64_t deadline = timeout_ns < INT64_MAX - start ? start + timeout_ns : INT64_MAX;
     for (;;) {
         pid_t done = waitpid(pid, wait_status, WNOHANG);
         if (done == pid) {
