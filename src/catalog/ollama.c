@@ -103,7 +103,7 @@ static bool find_blob(char out[OS_PATH_BYTES], const char *store, const char *bl
                       struct stat *st) {
     char relative[OLLAMA_BLOB_BYTES + 16];
     for (int i = 0; i < 2; i++) {
-        snprintf(relative, sizeof relative, "blobs/sha256%c%s", i ? ':' : '-', blob + 7);
+        snprintf(relative, sizeof relative, "blobs/sha256%c%.64s", i ? ':' : '-', blob + 7);
         if (os_path_join(out, store, relative, NULL) == WL_OK && stat(out, st) == 0 &&
             S_ISREG(st->st_mode)) {
             return true;
