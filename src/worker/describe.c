@@ -14,11 +14,20 @@ static void set_text(json_t *object, const char *key, const char *value) {
     json_object_set_new(object, key, json_text(value));
 }
 
+void describe_type_name(enum ggml_type type, char *out, size_t size) {
+    str_copy(out, size, ggml_type_name(type));
+    for (char *p = out; *p; p++) {
+        *p = *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
+    }
+}
+
 static json_t *tensor_types(const struct model_facts *facts) {
     json_t *types = json_object();
     for (int type = 0; type < GGML_TYPE_COUNT; type++) {
         if (facts->n_of_type[type] > 0) {
-            set_uint(types, ggml_type_name((enum ggml_type)type), facts->n_of_type[type]);
+            char name[32];
+            describe_type_name((enum ggml_type)type, name, sizeof name);
+            set_uint(types, name, facts->n_of_type[type]);
         }
     }
     return types;

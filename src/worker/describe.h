@@ -8,5 +8,7 @@
 
 json_t *describe_model(const struct session *session);
 json_t *describe_memory(const struct ram_prediction *ram);
+// ggml's name of a tensor type in lower case ("q4_k").
+void describe_type_name(enum ggml_type type, char *out, size_t size);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/units.h"
 #include "os/clock.h"
+#include "worker/log.h"
 
 enum { MAX_STRIDE = 256 };
 #define LOOK_EVERY_NS 10000000
@@ -28,7 +29,9 @@ bool interrupt_look(struct interrupt *interrupt) {
     } else if (os_now_ns() >= interrupt->deadline_ns) {
         interrupt->reason = INTERRUPT_TIME;
     }
-    return interrupt->reason != INTERRUPT_NONE;
+    bool is_over = interrupt->reason != INTERRUPT_NONE;
+    log_mute(is_over);
+    return is_over;
 }
 
 bool interrupt_callback(void *context) {

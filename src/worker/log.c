@@ -2,7 +2,6 @@
 
 #include <ggml.h>
 #include <llama.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@ static struct {
     char lines[MAX_LINES][MAX_LINE_BYTES]; // error lines, oldest first; later ones are dropped
     size_t n_lines;
     bool is_verbose;
+    bool is_muted;
     enum ggml_log_level level; // of the line that CONT pieces continue
 } kept;
 
@@ -44,6 +44,9 @@ static void on_log(enum ggml_log_level level, const char *text, void *context) {
     (void)context;
     bool is_continued = level == GGML_LOG_LEVEL_CONT;
     kept.level = is_continued ? kept.level : level;
+    if (kept.is_muted) {
+        return;
+    }
     if (kept.level >= GGML_LOG_LEVEL_WARN || kept.is_verbose) {
         fputs(text, stderr);
     }
@@ -56,6 +59,10 @@ void log_capture(void) {
     const char *level = getenv("WATTLAW_ENGINE_LOG");
     kept.is_verbose = level && strcmp(level, "info") == 0;
     llama_log_set(on_log, NULL);
+}
+
+void log_mute(bool is_muted) {
+    kept.is_muted = is_muted;
 }
 
 void log_clear(void) {

@@ -282,6 +282,7 @@ enum wl_status run_request(struct session *session, const struct reply *reply,
         run.n_reused = reuse_prefix(session, &run.prompt, is_reuse_allowed);
         status = do_phases(&run, err);
         llama_set_abort_callback(session->ctx, NULL, NULL);
+        log_mute(false);
         if (status != WL_OK || run.interrupt.reason != INTERRUPT_NONE) {
             session->n_held = 0; // an aborted decode leaves the cache half written
             llama_memory_clear(llama_get_memory(session->ctx), false);

@@ -32,7 +32,9 @@ static void on_ggml_abort(const char *message) {
     fprintf(stderr, "llama.cpp gave up: %s\n", message);
     if (io_of_process && io_of_process->is_active) {
         struct wl_err err;
-        wl_err_set(&err, WL_CRASHED, "llama.cpp gave up: %s", message);
+        wl_err_set(&err, WL_CRASHED,
+                   "llama.cpp gave up: %.500s; the model file is damaged, or llama.cpp has a fault",
+                   message);
         frame_write_error(io_of_process, io_of_process->active_id, &err);
     }
 }

@@ -127,6 +127,7 @@ static enum wl_status make_context(struct session *s, const char *path, struct w
     params.flash_attn_type = o->flash_attn;
     params.type_k = o->type_k;
     params.type_v = o->type_v;
+    params.swa_full = false; // a sliding window keeps its window only, as llama-server does
     params.no_perf = true;
     s->ctx = llama_init_from_model(s->model, params);
     return s->ctx ? WL_OK : load_failed("cannot make a context for the model", path, err);

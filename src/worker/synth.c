@@ -1,9 +1,323 @@
 #include "worker/synth.h"
 
+#include <errno.h>
+#include <gguf.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/units.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "worker/describe.h"
+#include "worker/synth_rows.h"
+#include "worker/synth_shape.h"
+#include "worker/synth_tensors.h"
+#include "worker/synth_types.h"
+#include "worker/synth_vocab.h"
+
+enum { CHUNK_BYTES = 1 << 20, GEMMA3_WINDOW = 512 };
+#define PROGRESS_EVERY_NS 100000000
+
+struct synth {
+    const struct reply *reply;
+    struct synth_shape shape;
+    struct synth_mix mix;
+    struct synth_tensors tensors;
+    struct synth_rows rows;
+    struct gguf_context *gguf;
+    unsigned char *chunk;
+    const char *path; // belongs to the request
+    char temp_path[OS_PATH_BYTES];
+    FILE *file;
+    uint64_t written_bytes;
+    uint64_t total_bytes;
+    int64_t last_progress_ns;
+    bool is_cancelled;
+};
+
+static void set_arch_u32(const struct synth *s, const char *key, uint32_t value) {
+    char full[128];
+    snprintf(full, sizeof full, "%s.%s", s->shape.arch_name, key);
+    gguf_set_val_u32(s->gguf, full, value);
+}
+
+static void set_arch_f32(const struct synth *s, const char *key, float value) {
+    char full[128];
+    snprintf(full, sizeof full, "%s.%s", s->shape.arch_name, key);
+    gguf_set_val_f32(s->gguf, full, value);
+}
+
+static void set_general(const struct synth *s) {
+    char name[256];
+    snprintf(name, sizeof name, "random weights (wattlaw synth %.180s)",
+             *s->shape.name ? s->shape.name : s->shape.arch_name);
+    gguf_set_val_str(s->gguf, "general.architecture", s->shape.arch_name);
+    gguf_set_val_str(s->gguf, "general.type", "model");
+    gguf_set_val_str(s->gguf, "general.name", name);
+    gguf_set_val_u32(s->gguf, "general.file_type", (uint32_t)s->mix.ftype);
+    gguf_set_val_u32(s->gguf, "general.quantization_version", GGML_QNT_VERSION);
+    gguf_set_val_bool(s->gguf, "wattlaw.synth", true);
+    gguf_set_val_u64(s->gguf, "wattlaw.synth.seed", s->shape.seed);
+}
+
+static enum wl_status set_keys(const struct synth *s, struct wl_err *err) {
+    const struct synth_shape *shape = &s->shape;
+    set_general(s);
+    set_arch_u32(s, "context_length", shape->n_ctx);
+    set_arch_u32(s, "embedding_length", shape->n_embd);
+    set_arch_u32(s, "block_count", shape->n_layer);
+    set_arch_u32(s, "feed_forward_length", shape->n_ff);
+    set_arch_u32(s, "attention.head_count", shape->n_head);
+    set_arch_u32(s, "attention.head_count_kv", shape->n_head_kv);
+    set_arch_u32(s, "attention.key_length", shape->head_dim);
+    set_arch_u32(s, "attention.value_length", shape->head_dim);
+    set_arch_u32(s, "rope.dimension_count", shape->head_dim);
+    set_arch_u32(s, "vocab_size", shape->n_vocab);
+    set_arch_f32(s, "attention.layer_norm_rms_epsilon", 1e-6f);
+    set_arch_f32(s, "rope.freq_base", shape->rope_freq_base);
+    if (shape->arch == SYNTH_GEMMA3) {
+        set_arch_u32(s, "attention.sliding_window", GEMMA3_WINDOW);
+    }
+    const char *splitter = shape->arch == SYNTH_LLAMA ? "smollm" : "qwen2";
+    return synth_vocab_write(s->gguf, shape->n_vocab, splitter, err);
+}
+
+static enum wl_status add_tensor_infos(const struct synth *s, struct wl_err *err) {
+    struct ggml_init_params params = {
+        .mem_size = (s->tensors.n + 8) * ggml_tensor_overhead(), .no_alloc = true};
+    struct ggml_context *ggml = ggml_init(params);
+    if (!ggml) {
+        return wl_err_set(err, WL_MEMORY, "no memory for %zu tensors", s->tensors.n);
+    }
+    for (size_t i = 0; i < s->tensors.n; i++) {
+        const struct synth_tensor *t = &s->tensors.items[i];
+        int64_t ne[2] = {(int64_t)t->n_cols, (int64_t)t->n_rows};
+        struct ggml_tensor *info = ggml_new_tensor(ggml, t->type, t->n_rows > 1 ? 2 : 1, ne);
+        ggml_set_name(info, t->name);
+        gguf_add_tensor(s->gguf, info);
+    }
+    ggml_free(ggml);
+    return WL_OK;
+}
+
+static enum wl_status write_failed(const struct synth *s, struct wl_err *err) {
+    return wl_err_errno(err, errno, "cannot write '%s' (%" PRIu64 " of %" PRIu64
+                        " bytes were written)", s->path, s->written_bytes, s->total_bytes);
+}
+
+static bool put(struct synth *s, const void *data, size_t len) {
+    bool is_ok = fwrite(data, 1, len, s->file) == len;
+    s->written_bytes += is_ok ? len : 0;
+    return is_ok;
+}
+
+static bool put_padding(struct synth *s, size_t alignment) {
+    static const unsigned char ZEROS[256];
+    size_t over = (size_t)(s->written_bytes % alignment);
+    return over == 0 || put(s, ZEROS, alignment - over);
+}
+
+static enum wl_status write_meta(struct synth *s, struct wl_err *err) {
+    size_t size = gguf_get_meta_size(s->gguf);
+    void *meta = malloc(size);
+    if (!meta) {
+        return wl_err_set(err, WL_MEMORY, "no memory for %zu bytes of metadata", size);
+    }
+    gguf_get_meta_data(s->gguf, meta);
+    bool is_ok = put(s, meta, size);
+    free(meta);
+    return is_ok ? WL_OK : write_failed(s, err);
+}
+
+static void show_progress(struct synth *s) {
+    int64_t now_ns = os_now_ns();
+    if (now_ns - s->last_progress_ns < PROGRESS_EVERY_NS) {
+        return;
+    }
+    s->last_progress_ns = now_ns;
+    double done = (double)s->written_bytes / (double)s->total_bytes;
+    reply_progress(s->reply, "synth", done < 1 ? done : 1);
+    frame_poll_control(s->reply->io);
+    s->is_cancelled = s->reply->io->is_cancelled || s->reply->io->is_closed;
+}
+
+static enum wl_status write_norm(struct synth *s, const struct synth_tensor *t,
+                                 struct wl_err *err) {
+    const float one = 1;
+    for (uint64_t i = 0; i < t->n_cols; i++) {
+        if (!put(s, &one, sizeof one)) {
+            return write_failed(s, err);
+        }
+    }
+    return WL_OK;
+}
+
+static enum wl_status write_rows(struct synth *s, const struct synth_tensor *t,
+                                 struct wl_err *err) {
+    const struct synth_pool *pool = synth_rows_pool(&s->rows, t->type, t->n_cols);
+    if (!pool || pool->row_bytes > CHUNK_BYTES * 4) {
+        return wl_err_set(err, WL_MEMORY, "no memory for rows of %" PRIu64 " values", t->n_cols);
+    }
+    size_t per_chunk = CHUNK_BYTES / pool->row_bytes;
+    per_chunk = per_chunk ? per_chunk : 1;
+    uint64_t first = rng_next(&s->rows.rng) >> 32; // tensors begin at different rows
+    for (uint64_t row = 0; row < t->n_rows && !s->is_cancelled;) {
+        size_t n = 0;
+        for (; n < per_chunk && row < t->n_rows; n++, row++) {
+            synth_pool_copy(pool, first + row, s->chunk + n * pool->row_bytes);
+        }
+        if (!put(s, s->chunk, n * pool->row_bytes)) {
+            return write_failed(s, err);
+        }
+        show_progress(s);
+    }
+    return WL_OK;
+}
+
+static enum wl_status write_tensors(struct synth *s, struct wl_err *err) {
+    size_t alignment = gguf_get_alignment(s->gguf);
+    for (size_t i = 0; i < s->tensors.n && !s->is_cancelled; i++) {
+        const struct synth_tensor *t = &s->tensors.items[i];
+        enum wl_status status = t->is_norm ? write_norm(s, t, err) : write_rows(s, t, err);
+        if (status != WL_OK) {
+            return status;
+        }
+        if (!put_padding(s, alignment)) {
+            return write_failed(s, err);
+        }
+    }
+    return WL_OK;
+}
+
+// Better said before minutes of writing than after.
+static enum wl_status check_free_space(const struct synth *s, struct wl_err *err) {
+    char dir[OS_PATH_BYTES];
+    char need[UNITS_TEXT_BYTES];
+    char have[UNITS_TEXT_BYTES];
+    struct statvfs fs;
+    snprintf(dir, sizeof dir, "%s", s->path);
+    char *slash = strrchr(dir, '/');
+    if (slash) {
+        slash[slash == dir] = '\0';
+    }
+    if (statvfs(slash ? dir : ".", &fs) != 0) {
+        return wl_err_errno(err, errno, "cannot write '%s'", s->path);
+    }
+    uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (s->total_bytes <= free_bytes) {
+        return WL_OK;
+    }
+    return wl_err_set(err, WL_IO, "cannot write '%s': it needs %s but the file system has %s free",
+                      s->path, units_bytes(need, (double)s->total_bytes),
+                      units_bytes(have, (double)free_bytes));
+}
+
+// Written back now: a flush half a minute later would fall into a measurement.
+static enum wl_status finish_file(struct synth *s, struct wl_err *err) {
+    bool is_ok = fflush(s->file) == 0 && fdatasync(fileno(s->file)) == 0;
+    is_ok = fclose(s->file) == 0 && is_ok;
+    s->file = NULL;
+    return is_ok && rename(s->temp_path, s->path) == 0 ? WL_OK : write_failed(s, err);
+}
+
+static enum wl_status write_file(struct synth *s, struct wl_err *err) {
+    enum wl_status status = check_free_space(s, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    int n = snprintf(s->temp_path, sizeof s->temp_path, "%s.tmp-%ld", s->path, (long)getpid());
+    if (n < 0 || n >= (int)sizeof s->temp_path) {
+        return wl_err_set(err, WL_LIMIT, "synth: the path is too long");
+    }
+    s->file = fopen(s->temp_path, "wbe");
+    if (!s->file) {
+        return wl_err_errno(err, errno, "cannot create '%s'", s->temp_path);
+    }
+    status = write_meta(s, err);
+    if (status == WL_OK) {
+        status = write_tensors(s, err);
+    }
+    if (status == WL_OK && !s->is_cancelled) {
+        status = finish_file(s, err);
+    }
+    if (s->file) {
+        fclose(s->file);
+        s->file = NULL;
+    }
+    if (status != WL_OK || s->is_cancelled) {
+        unlink(s->temp_path);
+    }
+    return status;
+}
+
+static enum wl_status prepare(struct synth *s, const json_t *request, struct wl_err *err) {
+    enum wl_status status;
+    const char *type = wl_json_opt_string(request, "type", "f16");
+    bool is_pure = wl_json_opt_bool(request, "pure", false);
+    if ((status = wl_json_get_string(request, "path", &s->path, err)) ||
+        (status = synth_shape_parse(request, &s->shape, err)) ||
+        (status = synth_mix_by_name(type, is_pure, &s->mix, err)) ||
+        (status = synth_tensors_make(&s->shape, &s->mix, &s->tensors, err))) {
+        return status;
+    }
+    synth_rows_init(&s->rows, s->shape.seed);
+    s->gguf = gguf_init_empty();
+    s->chunk = malloc(CHUNK_BYTES * 4);
+    if (!s->gguf || !s->chunk) {
+        return wl_err_set(err, WL_MEMORY, "no memory to write a model");
+    }
+    if ((status = set_keys(s, err)) || (status = add_tensor_infos(s, err))) {
+        return status;
+    }
+    s->total_bytes = gguf_get_meta_size(s->gguf) + s->tensors.n_bytes;
+    return WL_OK;
+}
+
+static void release(struct synth *s) {
+    synth_tensors_release(&s->tensors);
+    synth_rows_release(&s->rows);
+    if (s->gguf) {
+        gguf_free(s->gguf);
+    }
+    free(s->chunk);
+}
+
+static void count_up(json_t *counts, const char *key) {
+    json_int_t before = json_integer_value(json_object_get(counts, key));
+    json_object_set_new(counts, key, json_integer(before + 1));
+}
+
+static json_t *result_json(const struct synth *s) {
+    json_t *types = json_object();
+    json_t *fallbacks = json_object();
+    for (size_t i = 0; i < s->tensors.n; i++) {
+        char name[32];
+        describe_type_name(s->tensors.items[i].type, name, sizeof name);
+        count_up(types, name);
+        if (s->tensors.items[i].has_fallen_back) {
+            count_up(fallbacks, name);
+        }
+    }
+    return json_pack("{s:I, s:I, s:o, s:o, s:s}", "file_bytes", (json_int_t)s->written_bytes,
+                     "n_params", (json_int_t)s->tensors.n_params, "types", types, "fallbacks",
+                     fallbacks, "stop", s->is_cancelled ? "cancel" : "done");
+}
+
 enum wl_status synth_request(const struct reply *reply, const json_t *request, json_t **result,
                              struct wl_err *err) {
-    (void)reply;
-    (void)request;
-    (void)result;
-    return wl_err_set(err, WL_UNSUPPORTED, "synth is not built yet");
+    struct synth s = {.reply = reply};
+    enum wl_status status = prepare(&s, request, err);
+    if (status == WL_OK) {
+        status = write_file(&s, err);
+    }
+    if (status == WL_OK) {
+        *result = result_json(&s);
+    }
+    release(&s);
+    return status;
 }

@@ -1,0 +1,36 @@
+// The list of a synthetic model's tensors: names, shapes, types, in file order.
+#ifndef WATTLAW_WORKER_SYNTH_TENSORS_H
+#define WATTLAW_WORKER_SYNTH_TENSORS_H
+
+#include <ggml.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "worker/synth_shape.h"
+#include "worker/synth_types.h"
+
+struct synth_tensor {
+    char name[GGML_MAX_NAME];
+    enum ggml_type type;
+    uint64_t n_cols;
+    uint64_t n_rows;
+    bool is_norm; // all ones; otherwise random
+    bool has_fallen_back;
+};
+
+struct synth_tensors {
+    struct synth_tensor *items;
+    size_t n;
+    size_t capacity;
+    uint64_t n_params;
+    uint64_t n_bytes;
+    bool has_failed;
+};
+
+enum wl_status synth_tensors_make(const struct synth_shape *shape, const struct synth_mix *mix,
+                                  struct synth_tensors *out, struct wl_err *err);
+void synth_tensors_release(struct synth_tensors *tensors);
+
+#endif
