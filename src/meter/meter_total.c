@@ -12,9 +12,9 @@
 enum { DEFAULT_MAX_POINTS = 20000, MIN_MAX_POINTS = 64, MAX_EVENTS = 64 };
 static const int64_t DEFAULT_PERIOD_NS = 100000000;
 static const int64_t GAP_PERIODS = 3;
-// The rate before an edge is taken over at least this many refreshes of the device: over one or two
-// it would be the counter's jitter and not the power.
-static const int64_t RATE_REFRESHES = 20;
+// The rate before an edge is taken over at least this many refreshes of the device: over one it
+// would be the counter's jitter and not the power.
+static const int64_t RATE_REFRESHES = 4;
 
 // What happened in a step between two readings and matters for windows that touch it.
 struct event {
@@ -288,32 +288,56 @@ static double rate_before(const struct series *points, int64_t t_ns, int64_t spa
     return (points->points[end].value - points->points[begin].value) / length_s;
 }
 
-// A reading shows the counter as it was 0..T ago, half of T on average. Where the power before the
-// two edges differs (idle before the window, load before its end) this does not cancel.
-static double staleness_units(const struct meter_total *total, const struct channel *channel,
-                              int64_t t0_ns, int64_t t1_ns, double mean_rate) {
-    int64_t span_ns = RATE_REFRESHES * total->info.native_period_ns;
-    double r0 = rate_before(&channel->points, t0_ns, span_ns, mean_rate);
-    double r1 = rate_before(&channel->points, t1_ns, span_ns, mean_rate);
-    return (double)total->info.native_period_ns * 1e-9 / 2 * (r1 - r0);
+// A reading shows the counter as it was 0..T ago, half of T on average, at the power before it.
+// Where that differs between the two edges (idle before the window, load before its end) the mean
+// does not cancel and is put back; the rest is uniform at each edge.
+struct staleness {
+    double correction;
+    double variance;
+    double bound;
+};
+
+// At one edge: the rate before it, and how unsure that is (the power may have just changed).
+static double edge_rate(const struct meter_total *total, const struct channel *channel,
+                        int64_t t_ns, double fallback, double *doubt) {
+    int64_t refresh_ns = total->info.native_period_ns;
+    double rate = rate_before(&channel->points, t_ns, RATE_REFRESHES * refresh_ns, fallback);
+    double nearest = rate_before(&channel->points, t_ns, refresh_ns, fallback);
+    *doubt = fabs(rate - nearest);
+    return rate;
+}
+
+static void find_staleness(const struct meter_total *total, const struct channel *channel,
+                           int64_t t0_ns, int64_t t1_ns, double mean_rate, struct staleness *out) {
+    double refresh_s = (double)total->info.native_period_ns * 1e-9;
+    double doubt0, doubt1;
+    double r0 = edge_rate(total, channel, t0_ns, mean_rate, &doubt0);
+    double r1 = edge_rate(total, channel, t1_ns, mean_rate, &doubt1);
+    out->correction = refresh_s / 2 * (r1 - r0);
+    out->variance = refresh_s * refresh_s *
+                    ((r0 * r0 + r1 * r1) / 12 + (doubt0 * doubt0 + doubt1 * doubt1) / 4);
+    out->bound = refresh_s * fmax(r0 + doubt0, r1 + doubt1);
 }
 
 // Adds one channel to the sums in `out`; *coverage is this channel's.
 static enum wl_status counter_window(const struct meter_total *total, const struct channel *channel,
                                      int64_t t0_ns, int64_t t1_ns, struct meter_energy *out,
                                      double *variance, double *coverage, struct wl_err *err) {
+    // The staleness is found here, where the power before each edge is known: not twice.
+    struct series_counter counter = channel->counter;
+    counter.spec.update_period_ns = 0;
     struct series_delta delta;
     enum wl_status status = series_counter_window(channel->points.points, channel->points.n,
-                                                  &channel->counter, t0_ns, t1_ns, &delta, err);
+                                                  &counter, t0_ns, t1_ns, &delta, err);
     if (status != WL_OK) {
         return status;
     }
+    struct staleness stale;
+    find_staleness(total, channel, t0_ns, t1_ns, delta.mean_rate_per_s, &stale);
     double scale = total->info.channel[channel->index].scale;
-    double stale =
-        delta.has_hole ? 0 : staleness_units(total, channel, t0_ns, t1_ns, delta.mean_rate_per_s);
-    out->gross_j += (delta.delta + stale) * scale;
-    *variance += delta.sd * delta.sd * scale * scale;
-    out->error_bound_j += delta.error_bound * scale;
+    out->gross_j += (delta.delta + (delta.has_hole ? 0 : stale.correction)) * scale;
+    *variance += (delta.sd * delta.sd + stale.variance) * scale * scale;
+    out->error_bound_j += (delta.error_bound + stale.bound) * scale;
     out->n_readings = delta.n_readings;
     *coverage = delta.coverage;
     return WL_OK;
