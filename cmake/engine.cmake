@@ -28,16 +28,14 @@ set_target_properties(wattlaw-engine PROPERTIES
 
 # Installed, the engine lives in lib/wattlaw with the private libraries and back ends beside it, and
 # is started through the private loader there; with a system libllama it needs none of them.
-set(WATTLAW_ENGINE_DESTINATION "${CMAKE_INSTALL_FULL_LIBDIR}/wattlaw")
 install(TARGETS wattlaw-engine RUNTIME DESTINATION "${CMAKE_INSTALL_LIBDIR}/wattlaw")
 if(WATTLAW_ENGINE_PRIVATE)
-  install(PROGRAMS ${WATTLAW_ENGINE_RUNTIME_LIBS} DESTINATION "${CMAKE_INSTALL_LIBDIR}/wattlaw")
-  install(PROGRAMS ${WATTLAW_ENGINE_RUNTIME_BACKENDS}
-    DESTINATION "${CMAKE_INSTALL_LIBDIR}/wattlaw/backends")
+  install(DIRECTORY "${WATTLAW_ENGINE_RUNTIME_DIR}/" DESTINATION "${CMAKE_INSTALL_LIBDIR}/wattlaw"
+    USE_SOURCE_PERMISSIONS)
   get_filename_component(loader "${WATTLAW_ENGINE_DYNAMIC_LINKER}" NAME)
   install(CODE "
     set(dir \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/wattlaw\")
     set(engine \"\$ENV{DESTDIR}\${dir}/wattlaw-engine\")
-    execute_process(COMMAND patchelf --set-interpreter \"\${dir}/${loader}\" --set-rpath
-      \"\\\$ORIGIN\" \"\${engine}\" COMMAND_ERROR_IS_FATAL ANY)")
+    execute_process(COMMAND patchelf --set-interpreter \"\${dir}/${loader}\"
+      --force-rpath --set-rpath \"\\\$ORIGIN\" \"\${engine}\" COMMAND_ERROR_IS_FATAL ANY)")
 endif()
