@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "catalog/gguf_cursor.h"
 
 // Value types of GGUF keys.
@@ -46,40 +47,22 @@ struct peek {
     char last_tensor_name[80];
 };
 
-static size_t utf8_length(const unsigned char *text, size_t left) {
-    unsigned char c = text[0];
-    size_t len = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : (c & 0xf0) == 0xe0 ? 3
-                 : c >= 0xf0 && c < 0xf5              ? 4
-                                                      : 0;
-    if (len == 0 || len > left) {
-        return 0;
-    }
-    for (size_t i = 1; i < len; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool is_overlong = (c == 0xe0 && text[1] < 0xa0) || (c == 0xf0 && text[1] < 0x90);
-    bool is_outside = (c == 0xed && text[1] > 0x9f) || (c == 0xf4 && text[1] > 0x8f);
-    return is_overlong || is_outside ? 0 : len;
-}
-
-void gguf_clean_text(char *out, size_t size, const char *text, size_t len) {
+void gguf_clean_text(char *out, size_t size, const char *text) {
     size_t used = 0;
-    for (size_t i = 0; i < len && text[i];) {
-        size_t n = utf8_length((const unsigned char *)text + i, len - i);
-        // C1 control characters are U+0080..U+009F, two bytes.
-        bool is_control = n == 1 ? (unsigned char)text[i] < 0x20 || text[i] == 0x7f
-                                 : n == 2 && (unsigned char)text[i] == 0xc2 &&
-                                       (unsigned char)text[i + 1] < 0xa0;
-        const char *source = n && !is_control ? text + i : "?";
-        size_t source_len = n && !is_control ? n : 1;
-        if (used + source_len >= size) {
+    while (*text) {
+        size_t len = str_utf8_len(text);
+        // U+0080 to U+009F are controls too.
+        bool is_control = len == 1 ? (unsigned char)text[0] < 0x20 || text[0] == 0x7f
+                                   : len == 2 && (unsigned char)text[0] == 0xc2 &&
+                                         (unsigned char)text[1] < 0xa0;
+        bool is_kept = len && !is_control;
+        size_t kept_len = is_kept ? len : 1;
+        if (used + kept_len >= size) {
             break;
         }
-        memcpy(out + used, source, source_len);
-        used += source_len;
-        i += n ? n : 1;
+        memcpy(out + used, is_kept ? text : "?", kept_len);
+        used += kept_len;
+        text += len ? len : 1;
     }
     out[used] = '\0';
 }
@@ -186,7 +169,7 @@ static uint32_t as_u32(const struct value *value) {
 
 static void keep_text(char *out, size_t size, const struct value *value) {
     if (value->type == VALUE_STRING) {
-        gguf_clean_text(out, size, value->text, strlen(value->text));
+        gguf_clean_text(out, size, value->text);
     }
 }
 
@@ -364,8 +347,7 @@ static enum wl_status add_typed(struct peek *peek, const struct tensor *tensor,
     if (tensor->offset + size > peek->data_end) {
         peek->data_end = tensor->offset + size;
         peek->last_tensor = index;
-        gguf_clean_text(peek->last_tensor_name, sizeof peek->last_tensor_name, tensor->name,
-                        strlen(tensor->name));
+        gguf_clean_text(peek->last_tensor_name, sizeof peek->last_tensor_name, tensor->name);
     }
     if (facts->tensor_bytes + size < size || facts->tensor_bytes + size > (uint64_t)INT64_MAX) {
         return wl_err_set(peek->err, WL_INPUT, "all tensors together fit in no file");
@@ -438,7 +420,7 @@ static enum wl_status read_magic(struct peek *peek) {
     }
     if (memcmp(magic, "GGUF", 4) != 0) {
         char found[8];
-        gguf_clean_text(found, sizeof found, magic, 4);
+        gguf_clean_text(found, sizeof found, magic);
         return wl_err_set(peek->err, WL_INPUT,
                           "not a GGUF file: expected 'GGUF' at byte 0, found '%s'", found);
     }
@@ -509,7 +491,7 @@ static void name_file_type(struct peek *peek) {
         }
     }
     if (name) {
-        gguf_clean_text(facts->file_type, sizeof facts->file_type, name, strlen(name));
+        gguf_clean_text(facts->file_type, sizeof facts->file_type, name);
     }
 }
 

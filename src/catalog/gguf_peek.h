@@ -74,6 +74,6 @@ enum wl_status gguf_peek(const struct gguf_bytes *bytes, struct gguf_facts *out,
 enum wl_status gguf_peek_memory(const void *data, size_t len, struct gguf_facts *out,
                                 struct wl_err *err);
 // Copies outside text: control characters and invalid UTF-8 become '?', cut between characters.
-void gguf_clean_text(char *out, size_t size, const char *text, size_t len);
+void gguf_clean_text(char *out, size_t size, const char *text);
 
 #endif

@@ -91,7 +91,7 @@ static void put_cell(const char *text, int width, bool is_right) {
 
 static void put_row(const struct row *row, const int widths[N_COLUMNS]) {
     char name[1024];
-    gguf_clean_text(name, sizeof name, row->name, strlen(row->name));
+    gguf_clean_text(name, sizeof name, row->name);
     int name_columns = columns_of(name);
     if (name_columns > widths[0]) { // a name must stay whole: people type it
         printf("%s\n%*s", name, widths[0], "");
@@ -115,7 +115,7 @@ static void put_problems(const struct catalog *catalog, const bool *is_wanted) {
         const struct catalog_entry *entry = &catalog->entries[i];
         if (is_wanted[i] && entry->problem[0]) {
             char name[1024];
-            gguf_clean_text(name, sizeof name, entry->name, strlen(entry->name));
+            gguf_clean_text(name, sizeof name, entry->name);
             fprintf(stderr, "wattlaw: warning: '%s': %s\n", name, entry->problem);
         }
     }
@@ -163,7 +163,7 @@ static json_t *text_json(const char *text) {
     if (!text) {
         return json_null();
     }
-    gguf_clean_text(clean, sizeof clean, text, strlen(text));
+    gguf_clean_text(clean, sizeof clean, text);
     return json_string(clean);
 }
 
