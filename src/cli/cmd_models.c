@@ -12,9 +12,7 @@
 
 enum { TABLE_COLUMNS = 100, N_COLUMNS = 7, CELL_BYTES = 80, MIN_NAME_COLUMNS = 24 };
 
-static struct {
-    int paths_only;
-} given;
+static struct { int paths_only; } given;
 
 static const struct poptOption OPTIONS[] = {
     {"path", 0, POPT_ARG_NONE, &given.paths_only, 0, "print only the paths, one per line", NULL},
@@ -28,8 +26,7 @@ struct row {
 
 enum { CELL_ARCH, CELL_PARAMS, CELL_TYPE, CELL_SIZE, CELL_SOURCE, CELL_NOTE };
 
-static const struct row HEADER = {
-    "NAME", {"ARCH", "PARAMS", "TYPE", "SIZE", "SOURCE", "NOTE"}};
+static const struct row HEADER = {"NAME", {"ARCH", "PARAMS", "TYPE", "SIZE", "SOURCE", "NOTE"}};
 
 // "135M", "1.24B".
 static void params_text(char *out, size_t size, uint64_t n) {
@@ -46,11 +43,11 @@ static void params_text(char *out, size_t size, uint64_t n) {
 }
 
 static const char *note_of(const struct catalog_entry *entry) {
-    return entry->problem[0]                             ? "unusable"
-           : entry->is_mmproj                            ? "image encoder"
+    return entry->problem[0]                               ? "unusable"
+           : entry->is_mmproj                              ? "image encoder"
            : entry->has_facts && entry->facts.is_synthetic ? "random weights"
-           : entry->mmproj                               ? "sees images"
-                                                         : "";
+           : entry->mmproj                                 ? "sees images"
+                                                           : "";
 }
 
 static void make_row(struct row *row, const struct catalog_entry *entry) {
@@ -85,8 +82,7 @@ static void widen(int widths[N_COLUMNS], const struct row *row) {
 
 static void put_cell(const char *text, int width, bool is_right) {
     int pad = width - columns_of(text);
-    printf("%*s%s%*s", is_right && pad > 0 ? pad : 0, "", text, !is_right && pad > 0 ? pad : 0,
-           "");
+    printf("%*s%s%*s", is_right && pad > 0 ? pad : 0, "", text, !is_right && pad > 0 ? pad : 0, "");
 }
 
 static void put_row(const struct row *row, const int widths[N_COLUMNS]) {
@@ -192,14 +188,13 @@ static json_t *number_or_null(uint64_t value) {
 }
 
 static json_t *facts_json(const struct gguf_facts *facts) {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "arch",
-                     text_json(facts->arch), "title", text_json(facts->name), "type",
-                     text_json(facts->file_type), "n_params", number_or_null(facts->n_params),
-                     "n_layer", number_or_null(facts->n_layer), "n_embd",
-                     number_or_null(facts->n_embd), "n_ctx_train",
-                     number_or_null(facts->n_ctx_train), "tensor_bytes",
-                     number_or_null(facts->tensor_bytes), "tensor_types", types_json(facts),
-                     "is_synthetic", facts->is_synthetic);
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "arch", text_json(facts->arch),
+        "title", text_json(facts->name), "type", text_json(facts->file_type), "n_params",
+        number_or_null(facts->n_params), "n_layer", number_or_null(facts->n_layer), "n_embd",
+        number_or_null(facts->n_embd), "n_ctx_train", number_or_null(facts->n_ctx_train),
+        "tensor_bytes", number_or_null(facts->tensor_bytes), "tensor_types", types_json(facts),
+        "is_synthetic", facts->is_synthetic);
 }
 
 static json_t *entry_json(const struct catalog *catalog, size_t i) {
@@ -218,11 +213,11 @@ static json_t *places_json(const struct catalog *catalog) {
     json_t *list = json_array();
     for (size_t i = 0; i < catalog->n_places; i++) {
         const struct catalog_place *place = &catalog->places[i];
-        json_array_append_new(
-            list, json_pack("{s:s, s:o, s:b, s:i, s:o}", "source", place->source, "path",
-                            text_json(place->path), "exists", place->exists, "n_found",
-                            (int)place->n_found, "note",
-                            place->note[0] ? text_json(place->note) : json_null()));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:o, s:b, s:i, s:o}", "source", place->source,
+                                        "path", text_json(place->path), "exists", place->exists,
+                                        "n_found", (int)place->n_found, "note",
+                                        place->note[0] ? text_json(place->note) : json_null()));
     }
     return list;
 }
@@ -234,9 +229,8 @@ static void print_json(const struct catalog *catalog, const bool *is_wanted) {
             json_array_append_new(models, entry_json(catalog, i));
         }
     }
-    json_t *document =
-        json_pack("{s:i, s:o, s:o, s:b}", "schema_version", 1, "models", models, "searched",
-                  places_json(catalog), "is_cut", catalog->is_cut);
+    json_t *document = json_pack("{s:i, s:o, s:o, s:b}", "schema_version", 1, "models", models,
+                                 "searched", places_json(catalog), "is_cut", catalog->is_cut);
     json_dumpf(document, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(document);

@@ -198,7 +198,7 @@ static int run(struct cli_context *context) {
     buf_init(&prompt, MAX_PROMPT_BYTES);
     status = read_prompt(&prompt, &err);
     if (status == WL_OK) {
-        status = catalog_resolve(given.model, path, &err);
+        status = catalog_resolve(NULL, given.model, path, &err);
     }
     options.model_path = path;
     int exit_code = status == WL_OK ? answer(context, &options, buf_text(&prompt))

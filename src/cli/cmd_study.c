@@ -114,7 +114,7 @@ struct models {
 };
 
 static enum wl_status add_model(struct models *models, const char *name, struct wl_err *err) {
-    enum wl_status status = catalog_resolve(name, models->path[models->n], err);
+    enum wl_status status = catalog_resolve(NULL, name, models->path[models->n], err);
     if (status == WL_OK) {
         models->label[models->n] = label_of(models->path[models->n]);
         models->n++;

@@ -24,8 +24,7 @@ static const struct poptOption OPTIONS[] = {
     {"type", 't', POPT_ARG_STRING, &given.type, 0,
      "how the weights are stored: f16, q8_0 (default), q4_0, q4_k_m, ...", "TYPE"},
     {"out", 'o', POPT_ARG_STRING, &given.out, 0,
-     "the file to write (default: a file in wattlaw's cache folder, which 'models' lists)",
-     "FILE"},
+     "the file to write (default: a file in wattlaw's cache folder, which 'models' lists)", "FILE"},
     {"list", 'l', POPT_ARG_NONE, &given.list, 0, "print the shapes that --like knows", NULL},
     {"force", 'f', POPT_ARG_NONE, &given.force, 0,
      "write anew although such a file exists or another one is in its place", NULL},
@@ -57,8 +56,8 @@ static json_t *shape_json(const struct plan_shape *shape) {
     }
     return json_pack("{s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:o}", "name",
                      shape->name, "arch", shape->arch, "n_params",
-                     (json_int_t)plan_shape_params(shape), "n_layer", (int)shape->n_layer,
-                     "n_embd", (int)shape->n_embd, "n_head", (int)shape->n_head, "n_head_kv",
+                     (json_int_t)plan_shape_params(shape), "n_layer", (int)shape->n_layer, "n_embd",
+                     (int)shape->n_embd, "n_head", (int)shape->n_head, "n_head_kv",
                      (int)shape->n_head_kv, "head_dim", (int)shape->head_dim, "n_ff",
                      (int)shape->n_ff, "n_vocab", (int)shape->n_vocab, "n_ctx_train",
                      (int)shape->n_ctx_train, "is_tied", shape->is_tied, "about_bytes", bytes);
@@ -92,8 +91,8 @@ static void print_shapes(void) {
         const struct plan_shape *shape = plan_shape_at(i);
         char params[32], bytes[UNITS_TEXT_BYTES];
         params_text(params, sizeof params, plan_shape_params(shape));
-        printf("%-30s %-7s %6" PRIu32 " %6" PRIu32 " %7s", shape->name, shape->arch,
-               shape->n_layer, shape->n_embd, params);
+        printf("%-30s %-7s %6" PRIu32 " %6" PRIu32 " %7s", shape->name, shape->arch, shape->n_layer,
+               shape->n_embd, params);
         for (int t = 0; t < N_LISTED_TYPES; t++) {
             printf(" %10s", units_bytes(bytes, synth_model_bytes(shape, LISTED_TYPES[t])));
         }
@@ -234,8 +233,8 @@ static void print_model_json(const struct synth_model_request *request,
         "{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:o}", "schema_version", 1, "path",
         model->path, "name", request->shape.name, "arch", request->shape.arch, "type", model->type,
         "seed", (json_int_t)request->seed, "bytes", (json_int_t)model->file_bytes, "n_params",
-        (json_int_t)model->n_params, "is_synthetic", true, "is_reused", model->is_reused,
-        "seconds", model->is_reused ? json_null() : wl_json_real(model->seconds)));
+        (json_int_t)model->n_params, "is_synthetic", true, "is_reused", model->is_reused, "seconds",
+        model->is_reused ? json_null() : wl_json_real(model->seconds)));
 }
 
 static void print_model(const struct cli_context *context,
@@ -317,7 +316,8 @@ const struct cli_command CMD_synth = {
         "Makes a GGUF file that loads and runs like the real model, without a download: the same "
         "layers, widths, vocabulary size and tensor types, with random weights. The work per token "
         "does not depend on the values, so time, energy, CPU and RAM are those of the real model. "
-        "What it answers is noise: use it for cost, never for accuracy. Reports mark such models.\n\n"
+        "What it answers is noise: use it for cost, never for accuracy. Reports mark such "
+        "models.\n\n"
         "With --like, single figures can be changed. The mix of tensor types is the one that "
         "llama-quantize would choose. A file of the same shape, type and seed that exists already "
         "is used again.",

@@ -16,11 +16,11 @@ static const struct {
     const char *name;
     const char *base;
 } TYPES[] = {
-    {"f32", "f32"},       {"f16", "f16"},       {"bf16", "bf16"},     {"q8_0", "q8_0"},
-    {"q6_k", "q6_k"},     {"q5_k_m", "q5_k"},   {"q5_k_s", "q5_k"},   {"q5_1", "q5_1"},
-    {"q5_0", "q5_0"},     {"q4_k_m", "q4_k"},   {"q4_k_s", "q4_k"},   {"q4_1", "q4_1"},
-    {"q4_0", "q4_0"},     {"iq4_nl", "iq4_nl"}, {"iq4_xs", "iq4_xs"}, {"q3_k_l", "q3_k"},
-    {"q3_k_m", "q3_k"},   {"q3_k_s", "q3_k"},   {"q2_k", "q2_k"},
+    {"f32", "f32"},     {"f16", "f16"},       {"bf16", "bf16"},     {"q8_0", "q8_0"},
+    {"q6_k", "q6_k"},   {"q5_k_m", "q5_k"},   {"q5_k_s", "q5_k"},   {"q5_1", "q5_1"},
+    {"q5_0", "q5_0"},   {"q4_k_m", "q4_k"},   {"q4_k_s", "q4_k"},   {"q4_1", "q4_1"},
+    {"q4_0", "q4_0"},   {"iq4_nl", "iq4_nl"}, {"iq4_xs", "iq4_xs"}, {"q3_k_l", "q3_k"},
+    {"q3_k_m", "q3_k"}, {"q3_k_s", "q3_k"},   {"q2_k", "q2_k"},
 };
 enum { N_TYPES = sizeof TYPES / sizeof TYPES[0] };
 

@@ -18,17 +18,17 @@ struct synth_model_request {
     struct plan_shape shape; // shape.name becomes part of the file's name
     const char *type;        // "q8_0", "q4_k_m"; "q4_k" means q4_k_m
     uint64_t seed;
-    const char *out_path;    // NULL: <cache folder>/models/synth-<shape>-<type>.gguf
-    bool is_forced;          // write although such a file exists, or another one is in its place
+    const char *out_path; // NULL: <cache folder>/models/synth-<shape>-<type>.gguf
+    bool is_forced;       // write although such a file exists, or another one is in its place
 };
 
 struct synth_model {
     char path[OS_PATH_BYTES];
-    const char *type;      // as the file says it
+    const char *type; // as the file says it
     uint64_t file_bytes;
     uint64_t n_params;
     bool is_reused;
-    double seconds;        // that writing took
+    double seconds; // that writing took
 };
 
 // `progress` may be NULL; else begun by the caller, who ends it. USAGE for an unknown type or a

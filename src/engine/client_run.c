@@ -129,7 +129,7 @@ static json_t *run_body(const struct engine_run_options *options, bool is_stream
     client_set_bool(&body, "token_times", options->wants_token_times);
     client_set(&body, "temperature", wl_json_real(options->temperature));
     client_set_number(&body, "top_k", options->top_k);
-    client_set(&body, "top_p", wl_json_real(options->top_p));
+    client_set(&body, "top_p", wl_json_real(options->top_p > 0 ? options->top_p : 1)); // 1 is off
     client_set(&body, "min_p", wl_json_real(options->min_p));
     client_set_number(&body, "seed", options->seed);
     client_set_bool(&body, "reuse_prefix", options->reuse_prefix);
