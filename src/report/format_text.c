@@ -1,0 +1,363 @@
+// The summary for a terminal: who, where, the study's table, the laws, what to be careful about.
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "base/units.h"
+#include "report/clean.h"
+#include "report/figures.h"
+#include "report/formats.h"
+#include "report/laws.h"
+#include "report/table.h"
+
+enum { MIN_COLUMNS = 60, DEFAULT_COLUMNS = 80, MAX_COLUMNS = 200, LABEL_COLUMNS = 9 };
+
+enum color { PLAIN, BOLD, DIM, GOOD, BAD, WARN };
+
+struct page {
+    struct buf *out;
+    int columns;
+    bool use_color;
+};
+
+static void paint(const struct page *page, enum color color) {
+    static const char *const CODES[] = {"\033[0m",  "\033[1m",  "\033[2m",
+                                        "\033[32m", "\033[31m", "\033[33m"};
+    if (page->use_color) {
+        buf_puts(page->out, CODES[color]);
+    }
+}
+
+// At most `columns` columns of the text, then spaces up to them; `is_right` pads in front.
+static void put_padded(const struct page *page, const char *text, int columns, bool is_right) {
+    int used = 0;
+    size_t bytes = 0;
+    while (text[bytes]) {
+        size_t len = clean_char_length(text + bytes);
+        int wide = len > 0 ? clean_char_columns(text + bytes, len) : 1;
+        if (used + wide > columns) {
+            break;
+        }
+        used += wide;
+        bytes += len > 0 ? len : 1;
+    }
+    if (is_right) {
+        buf_printf(page->out, "%*s", columns - used, "");
+    }
+    buf_append(page->out, text, bytes);
+    if (!is_right) {
+        buf_printf(page->out, "%*s", columns - used, "");
+    }
+}
+
+static int text_columns(const char *text) {
+    int used = 0;
+    while (*text) {
+        size_t len = clean_char_length(text);
+        used += len > 0 ? clean_char_columns(text, len) : 1;
+        text += len > 0 ? len : 1;
+    }
+    return used;
+}
+
+// Words wrapped at the page's width, each line after `indent` spaces; the first is in place.
+static void put_wrapped(const struct page *page, const char *text, int indent) {
+    int column = indent;
+    const char *p = text;
+    while (*p) {
+        size_t len = strcspn(p, " ");
+        char word[128];
+        snprintf(word, sizeof word, "%.*s", (int)(len < 100 ? len : 100), p);
+        int wide = text_columns(word);
+        if (column > indent && column + 1 + wide > page->columns) {
+            buf_printf(page->out, "\n%*s", indent, "");
+            column = indent;
+        } else if (column > indent) {
+            buf_puts(page->out, " ");
+            column++;
+        }
+        buf_puts(page->out, word);
+        column += wide;
+        p += len < 100 ? len : 100;
+        p += *p == ' ';
+    }
+    buf_puts(page->out, "\n");
+}
+
+static void put_heading(const struct page *page, const char *text) {
+    paint(page, BOLD);
+    buf_printf(page->out, "\n%s\n", text);
+    paint(page, PLAIN);
+}
+
+// ---- head ----
+
+static void put_head(const struct page *page, const struct report_result *result) {
+    char line[768], date[FIGURE_BYTES], machine[512];
+    paint(page, BOLD);
+    put_padded(page, result->title, page->columns, false);
+    paint(page, PLAIN);
+    buf_puts(page->out, "\n");
+    figure_machine(machine, sizeof machine, result);
+    snprintf(line, sizeof line, "%s%s%.100s%s%s", machine, machine[0] ? ", " : "",
+             result->engine_version, result->engine_version[0] ? ", " : "",
+             figure_date(date, result->created_wall_ns));
+    paint(page, DIM);
+    put_wrapped(page, line, 0);
+    paint(page, PLAIN);
+}
+
+static void put_models(const struct page *page, const struct report_result *result) {
+    static const char *const ROLES[] = {"base", "vs"};
+    buf_puts(page->out, "\n");
+    for (size_t i = 0; i < result->n_models; i++) {
+        const struct report_model *model = &result->model[i];
+        char size[UNITS_TEXT_BYTES], runs[64];
+        snprintf(runs, sizeof runs, "%s  %zu runs",
+                 model->file_bytes ? units_bytes(size, (double)model->file_bytes) : "",
+                 model->n_used);
+        int name_columns = page->columns - LABEL_COLUMNS - 24;
+        put_padded(page, result->n_models == 2 ? ROLES[i] : "model", LABEL_COLUMNS, false);
+        put_padded(page, model->name, name_columns, false);
+        put_padded(page, runs, 24, true);
+        buf_puts(page->out, "\n");
+    }
+}
+
+// ---- the study's table ----
+
+static void put_cell(const struct page *page, const char *text, int columns, enum color color) {
+    buf_puts(page->out, " ");
+    if (color != PLAIN) {
+        paint(page, color);
+    }
+    put_padded(page, text, columns - 1, true);
+    if (color != PLAIN) {
+        paint(page, PLAIN);
+    }
+}
+
+static enum color color_of(const struct table_cell *cell) {
+    return !cell->is_number ? DIM : cell->verdict > 0 ? GOOD : cell->verdict < 0 ? BAD : PLAIN;
+}
+
+// "-63.1 to -60.8 %" is too long for a column of 14; the two ends go on two lines.
+static void put_change_ends(const struct page *page, const struct table_column *columns, int width,
+                            bool is_low) {
+    put_padded(page, is_low ? "  95 %" : "  CI", LABEL_COLUMNS, false);
+    paint(page, DIM);
+    for (int i = 0; i < TABLE_COLUMNS; i++) {
+        char text[FIGURE_BYTES];
+        str_copy(text, sizeof text, columns[i].change.interval);
+        char *middle = strstr(text, " to ");
+        const char *shown = "";
+        if (middle) {
+            *middle = '\0';
+            shown = is_low ? text : middle + 4;
+        }
+        char padded[FIGURE_BYTES + 4];
+        snprintf(padded, sizeof padded, is_low && shown[0] ? "%s %%" : "%s", shown);
+        put_cell(page, padded, width, PLAIN);
+    }
+    paint(page, PLAIN);
+    buf_puts(page->out, "\n");
+}
+
+static void put_model_row(const struct page *page, const struct table_column *columns, size_t model,
+                          const char *label, int width) {
+    put_padded(page, label, LABEL_COLUMNS, false);
+    for (int i = 0; i < TABLE_COLUMNS; i++) {
+        const struct table_cell *cell = &columns[i].model[model];
+        put_cell(page, cell->value, width, cell->is_number ? PLAIN : DIM);
+    }
+    buf_puts(page->out, "\n");
+}
+
+static void put_change_rows(const struct page *page, const struct table_column *columns,
+                            int width) {
+    put_padded(page, "change", LABEL_COLUMNS, false);
+    for (int i = 0; i < TABLE_COLUMNS; i++) {
+        put_cell(page, columns[i].change.value, width, color_of(&columns[i].change));
+    }
+    buf_puts(page->out, "\n");
+    put_change_ends(page, columns, width, true);
+    put_change_ends(page, columns, width, false);
+    put_padded(page, "times", LABEL_COLUMNS, false);
+    for (int i = 0; i < TABLE_COLUMNS; i++) {
+        put_cell(page, columns[i].change_times.value, width, color_of(&columns[i].change_times));
+    }
+    buf_puts(page->out, "\n");
+}
+
+static void put_rule(const struct page *page, int columns) {
+    paint(page, DIM);
+    for (int i = 0; i < columns; i++) {
+        buf_puts(page->out, "\xe2\x94\x80");
+    }
+    paint(page, PLAIN);
+    buf_puts(page->out, "\n");
+}
+
+static void put_table_head(const struct page *page, const struct table_column *columns, int width) {
+    put_padded(page, "", LABEL_COLUMNS, false);
+    for (int i = 0; i < TABLE_COLUMNS; i++) {
+        put_cell(page, columns[i].title, width, BOLD);
+    }
+    buf_puts(page->out, "\n");
+    put_padded(page, "", LABEL_COLUMNS, false);
+    for (int i = 0; i < TABLE_COLUMNS; i++) {
+        put_cell(page, columns[i].unit, width, DIM);
+    }
+    buf_puts(page->out, "\n");
+}
+
+static void put_table(const struct page *page, const struct report_result *result) {
+    struct table_column columns[TABLE_COLUMNS];
+    int width = (page->columns - LABEL_COLUMNS) / TABLE_COLUMNS;
+    width = width > 15 ? 15 : width;
+    char heading[160];
+    table_fill(result, false, columns);
+    snprintf(heading, sizeof heading, "Cost per request, mean over the study's %zu prompts",
+             result->model[0].n_cells);
+    put_heading(page, heading);
+    put_table_head(page, columns, width);
+    put_rule(page, LABEL_COLUMNS + width * TABLE_COLUMNS);
+    put_model_row(page, columns, 0, result->n_models == 2 ? "base" : "model", width);
+    if (result->n_models == 2) {
+        put_model_row(page, columns, 1, "vs", width);
+        put_change_rows(page, columns, width);
+    }
+    for (int i = 0; i < TABLE_COLUMNS; i++) {
+        if (columns[i].note[0]) {
+            paint(page, DIM);
+            buf_printf(page->out, "%s: ", columns[i].title);
+            put_wrapped(page, columns[i].note, (int)strlen(columns[i].title) + 2);
+            paint(page, PLAIN);
+        }
+    }
+}
+
+// ---- laws ----
+
+static void put_law(const struct page *page, const struct report_model *model, unsigned law,
+                    const char *label) {
+    char text[LAW_TEXT_BYTES], line[LAW_TEXT_BYTES + 64];
+    enum metric_id metric = report_law_metric((enum report_law)law);
+    put_padded(page, label, LABEL_COLUMNS, false);
+    if (!model->has_law[law]) {
+        paint(page, DIM);
+        put_wrapped(page, model->law_reason[law], LABEL_COLUMNS);
+        paint(page, PLAIN);
+        return;
+    }
+    const struct law_fit *fit = &model->law[law];
+    law_equation(text, fit, metric);
+    snprintf(line, sizeof line, "%s   (R\xc2\xb2 %.4f%s)", text, fit->r2,
+             fit->has_term[LAW_QUADRATIC] ? ", not linear" : "");
+    put_wrapped(page, line, LABEL_COLUMNS);
+}
+
+static void put_laws(const struct page *page, const struct report_result *result) {
+    static const enum report_law SHOWN[] = {REPORT_LAW_TIME, REPORT_LAW_CPU, REPORT_LAW_RAM,
+                                            REPORT_LAW_ENERGY_GROSS};
+    put_heading(page, "Laws: fixed part + cost per prompt token + cost per generated token");
+    for (size_t i = 0; i < sizeof SHOWN / sizeof SHOWN[0]; i++) {
+        const char *title = metric_info(report_law_metric(SHOWN[i]))->title;
+        bool is_pair = result->n_models == 2;
+        if (is_pair) {
+            buf_printf(page->out, "%s\n", title);
+        }
+        for (size_t m = 0; m < result->n_models; m++) {
+            char label[LABEL_COLUMNS];
+            snprintf(label, sizeof label, "%.8s",
+                     SHOWN[i] == REPORT_LAW_ENERGY_GROSS ? "Energy" : title);
+            put_law(page, &result->model[m], SHOWN[i],
+                    is_pair ? (m == 0 ? "  base" : "  vs") : label);
+        }
+    }
+}
+
+// ---- notes ----
+
+// A cut may have split a character.
+static void put_note(const struct page *page, char *text) {
+    clean_text(text);
+    paint(page, WARN);
+    buf_puts(page->out, "! ");
+    paint(page, PLAIN);
+    put_wrapped(page, text, 2);
+}
+
+static void put_flag_note(const struct page *page, const struct report_model *model) {
+    char line[512];
+    size_t used = 0;
+    size_t n_flagged = model->n_used - model->n_clean;
+    if (n_flagged == 0) {
+        return;
+    }
+    used = (size_t)snprintf(line, sizeof line, "%.60s: %zu of %zu runs carry a flag (", model->name,
+                            n_flagged, model->n_used);
+    const char *comma = "";
+    for (unsigned bit = 0; bit < REPORT_N_FLAGS && used < sizeof line; bit++) {
+        char name[64];
+        if (model->flag_count[bit] > 0) {
+            used += (size_t)snprintf(line + used, sizeof line - used, "%s%s %zu", comma,
+                                     record_flags_text(name, sizeof name, 1u << bit),
+                                     model->flag_count[bit]);
+            comma = ", ";
+        }
+    }
+    if (used < sizeof line) {
+        snprintf(line + used, sizeof line - used, ")");
+    }
+    put_note(page, line);
+}
+
+static void put_model_notes(const struct page *page, const struct report_model *model) {
+    char line[512];
+    put_flag_note(page, model);
+    if (model->is_synthetic) {
+        snprintf(line, sizeof line,
+                 "%.60s: its weights are random, so its cost is real and its answers mean nothing",
+                 model->name);
+        put_note(page, line);
+    }
+    if (model->n_used == 0) {
+        snprintf(line, sizeof line, "%.60s: no finished run", model->name);
+        put_note(page, line);
+    }
+    if (model->paper.n > 0) {
+        snprintf(line, sizeof line,
+                 "%.60s: CPU AUC by the paper's 5 Hz method differs from the exact one by %+.1f %% "
+                 "(median of %zu)",
+                 model->name, model->paper.median_pct, model->paper.n);
+        put_note(page, line);
+    }
+}
+
+static void put_notes(const struct page *page, const struct report_result *result) {
+    buf_puts(page->out, "\n");
+    if (strcmp(result->state, "done") != 0 && result->state[0]) {
+        char line[128];
+        snprintf(line, sizeof line, "the study is %.20s: figures are of the runs so far",
+                 result->state);
+        put_note(page, line);
+    }
+    for (size_t i = 0; i < result->n_models; i++) {
+        put_model_notes(page, &result->model[i]);
+    }
+}
+
+bool report_format_text(const struct report_result *result, const struct report_options *options,
+                        struct buf *out) {
+    int columns = options->columns ? options->columns : DEFAULT_COLUMNS;
+    columns = columns < MIN_COLUMNS ? MIN_COLUMNS : columns > MAX_COLUMNS ? MAX_COLUMNS : columns;
+    const struct page page = {out, columns, options->use_color};
+    put_head(&page, result);
+    put_models(&page, result);
+    put_table(&page, result);
+    put_laws(&page, result);
+    put_notes(&page, result);
+    return !out->is_failed;
+}

@@ -1,0 +1,419 @@
+// Tiles, the study's table, all figures, the fits and the raw records.
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "report/figures.h"
+#include "report/html.h"
+#include "report/html_sections.h"
+#include "report/laws.h"
+#include "report/table.h"
+
+const char *const HTML_ROLE[REPORT_MAX_MODELS] = {"base", "vs"};
+
+static const char *verdict_class(const struct table_cell *cell) {
+    return !cell->is_number    ? "word"
+           : cell->verdict > 0 ? "good"
+           : cell->verdict < 0 ? "bad"
+                               : "unclear";
+}
+
+static const char *verdict_words(const struct table_cell *cell) {
+    return !cell->is_number    ? ""
+           : cell->verdict > 0 ? "better"
+           : cell->verdict < 0 ? "worse"
+                               : "within noise";
+}
+
+// ---- tiles ----
+
+static void put_tile_change(struct buf *out, const struct table_column *c) {
+    bool is_rate = c->metric == METRIC_window_tps; // the field states throughput as a factor
+    const struct table_cell *big = is_rate ? &c->change_times : &c->change;
+    bool has_number = big->is_number;
+    buf_printf(out, "<div class=\"big %s\">", has_number ? verdict_class(big) : "word");
+    html_figure(out, has_number              ? big->value
+                     : c->model[0].is_number ? c->model[1].value
+                                             : c->model[0].value);
+    buf_puts(out, "</div>");
+    if (!has_number) {
+        return;
+    }
+    buf_puts(out, "<div class=\"sub\">");
+    html_figure(out, c->model[0].value);
+    buf_puts(out, " \xe2\x86\x92 ");
+    html_figure(out, c->model[1].value);
+    buf_puts(out, " ");
+    html_text(out, c->unit);
+    buf_puts(out, "</div><div class=\"sub\">");
+    html_figure(out, big->interval);
+    buf_puts(out, "</div>");
+}
+
+static void put_tile_value(struct buf *out, const struct table_column *c) {
+    const struct table_cell *cell = &c->model[0];
+    buf_printf(out, "<div class=\"big%s\">", cell->is_number ? "" : " word");
+    html_figure(out, cell->value);
+    if (cell->is_number) {
+        html_element(out, "span", "unit", c->unit);
+    }
+    buf_puts(out, "</div><div class=\"sub\">");
+    html_figure(out, cell->interval);
+    buf_puts(out, "</div>");
+}
+
+void html_tiles(struct buf *out, const struct report_result *result) {
+    static const enum metric_id ORDER[] = {METRIC_energy_gross_j, METRIC_ram_auc_mib_s,
+                                           METRIC_window_tps, METRIC_cpu_auc_pct_s,
+                                           METRIC_accuracy};
+    static const char *const NAMES[] = {"Energy", "RAM", "Throughput", "CPU", "Accuracy"};
+    static const char *const FEET[] = {"", "AUC: size \xc3\x97 time",
+                                       "generated tokens/s, whole window",
+                                       "AUC: load \xc3\x97 time", "semantic similarity"};
+    buf_puts(out, "<section class=\"tiles\" aria-label=\"Headline\">");
+    for (size_t i = 0; i < sizeof ORDER / sizeof ORDER[0]; i++) {
+        struct table_column column;
+        table_fill_column(result, ORDER[i], false, &column);
+        buf_puts(out, "<div class=\"tile\">");
+        html_element(out, "div", "name", NAMES[i]);
+        if (result->n_models == 2) {
+            put_tile_change(out, &column);
+        } else {
+            put_tile_value(out, &column);
+        }
+        html_element(out, "div", "foot", column.note[0] ? column.note : FEET[i]);
+        buf_puts(out, "</div>");
+    }
+    buf_puts(out, "</section>");
+}
+
+// ---- the study's table ----
+
+static void put_cell(struct buf *out, const struct table_cell *cell) {
+    buf_printf(out, "<td%s>", cell->is_number ? "" : " class=\"word\"");
+    html_figure(out, cell->value);
+    if (cell->interval[0]) {
+        buf_puts(out, "<span class=\"ci\">");
+        html_figure(out, cell->interval);
+        buf_puts(out, "</span>");
+    }
+    buf_puts(out, "</td>");
+}
+
+static void put_change_cell(struct buf *out, const struct table_cell *cell) {
+    buf_printf(out, "<td><b class=\"%s\">", verdict_class(cell));
+    html_figure(out, cell->value);
+    buf_puts(out, "</b>");
+    if (cell->is_number) {
+        buf_puts(out, "<span class=\"ci\">");
+        html_figure(out, cell->interval);
+        buf_printf(out, "</span><span class=\"ci\">%s</span>", verdict_words(cell));
+    }
+    buf_puts(out, "</td>");
+}
+
+static void put_model_head(struct buf *out, const struct report_result *result, size_t i) {
+    buf_printf(out, "<th scope=\"row\"><span class=\"key\"><span class=\"swatch %s\"></span><span>",
+               HTML_ROLE[i]);
+    html_text_cut(out, result->model[i].name, 40);
+    buf_puts(out, "</span></span></th>");
+}
+
+static void put_table(struct buf *out, const struct report_result *result, bool is_reference) {
+    struct table_column columns[TABLE_COLUMNS];
+    table_fill(result, is_reference, columns);
+    buf_puts(out, "<div class=\"scroll\"><table><thead><tr><th>Per request</th>");
+    for (int i = 0; i < TABLE_COLUMNS; i++) {
+        buf_puts(out, "<th scope=\"col\">");
+        html_text(out, columns[i].title);
+        html_element(out, "span", "unit", columns[i].unit);
+        buf_puts(out, "</th>");
+    }
+    buf_puts(out, "</tr></thead><tbody>");
+    for (size_t m = 0; m < result->n_models; m++) {
+        buf_puts(out, "<tr>");
+        put_model_head(out, result, m);
+        for (int i = 0; i < TABLE_COLUMNS; i++) {
+            put_cell(out, &columns[i].model[m]);
+        }
+        buf_puts(out, "</tr>");
+    }
+    if (result->n_models == 2) {
+        buf_puts(out, "<tr class=\"change\"><th scope=\"row\">Change</th>");
+        for (int i = 0; i < TABLE_COLUMNS; i++) {
+            put_change_cell(out, &columns[i].change);
+        }
+        buf_puts(out, "</tr>");
+    }
+    buf_puts(out, "</tbody></table></div>");
+}
+
+static void put_energy_note(struct buf *out, const struct report_result *result) {
+    buf_puts(out, "<p class=\"small\">");
+    if (result->model[0].n_sources == 0) {
+        buf_puts(out, "No energy source was available, so energy was not measured. ");
+    }
+    for (size_t m = 0; m < result->n_models; m++) {
+        char source[4 * RECORD_NAME_BYTES];
+        if (result->model[m].n_sources > 0) {
+            buf_printf(out, "Energy%s%s: gross, source ", result->n_models == 2 ? " of " : "",
+                       result->n_models == 2 ? HTML_ROLE[m] : "");
+            html_text(out, figure_source(source, sizeof source, &result->model[m]));
+            buf_puts(out, ". ");
+        }
+    }
+    if (result->model[0].metric[METRIC_accuracy].all.n_cells == 0) {
+        buf_puts(out, "Accuracy is not measured by this study; <code>wattlaw eval</code> measures "
+                      "it. ");
+    }
+    buf_puts(out, "Small figures are 95&nbsp;% intervals.</p>");
+}
+
+void html_study_table(struct buf *out, const struct report_result *result) {
+    buf_puts(out, "<h2 id=\"table\">The study\xe2\x80\x99s table</h2><p class=\"lead\">");
+    buf_printf(out, "Mean over the %zu prompt sizes, each counting the same.",
+               result->model[0].n_cells);
+    if (result->n_models == 2) {
+        buf_puts(out,
+                 " The change compares runs that were made next to each other, so drift of the "
+                 "machine cancels.");
+    }
+    buf_puts(out, "</p>");
+    put_table(out, result, false);
+    put_energy_note(out, result);
+    if (result->reference.n > 0) {
+        buf_printf(out,
+                   "<details><summary>The same at one size: %u prompt and %u generated "
+                   "tokens</summary>",
+                   result->reference.prompt_tokens, result->reference.generated_tokens);
+        put_table(out, result, true);
+        buf_puts(out, "</details>");
+    }
+}
+
+// ---- all figures ----
+
+static bool is_measured(const struct report_result *result, unsigned metric) {
+    for (size_t m = 0; m < result->n_models; m++) {
+        if (result->model[m].metric[metric].all.n_cells > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void html_all_figures(struct buf *out, const struct report_result *result) {
+    bool is_pair = result->n_models == 2;
+    buf_puts(out, "<details><summary>All figures</summary><div class=\"scroll\"><table><thead><tr>"
+                  "<th>Figure</th><th>Unit</th>");
+    buf_puts(out, is_pair ? "<th>base</th><th>vs</th><th>Change</th>" : "<th>Mean</th>");
+    buf_puts(out, "<th class=\"left\">What it is</th></tr></thead><tbody>");
+    for (unsigned i = 0; i < METRIC_COUNT; i++) {
+        struct table_column column;
+        if (!is_measured(result, i)) {
+            continue;
+        }
+        table_fill_column(result, (enum metric_id)i, false, &column);
+        buf_puts(out, "<tr>");
+        html_element(out, "th", NULL, column.title);
+        html_element(out, "td", NULL, column.unit);
+        for (size_t m = 0; m < result->n_models; m++) {
+            put_cell(out, &column.model[m]);
+        }
+        if (is_pair) {
+            put_change_cell(out, &column.change);
+        }
+        html_element(out, "td", "left wrap", metric_info((enum metric_id)i)->meaning);
+        buf_puts(out, "</tr>");
+    }
+    buf_puts(out, "</tbody></table></div></details>");
+}
+
+// ---- fits ----
+
+static void put_part(struct buf *out, const struct law_fit *fit, enum metric_id metric,
+                     enum law_term term) {
+    struct law_part part;
+    law_part_fill(fit, metric, term, &part);
+    buf_puts(out, "<td>");
+    if (part.is_used) {
+        html_figure(out, part.value);
+        buf_puts(out, " ");
+        html_text(out, part.unit);
+        buf_puts(out, "<span class=\"ci\">");
+        html_figure(out, part.interval);
+        buf_puts(out, "</span>");
+    }
+    buf_puts(out, "</td>");
+}
+
+static void put_fit_row(struct buf *out, const struct report_result *result, size_t m,
+                        unsigned law) {
+    const struct report_model *model = &result->model[m];
+    enum metric_id metric = report_law_metric((enum report_law)law);
+    buf_puts(out, "<tr>");
+    put_model_head(out, result, m);
+    if (!model->has_law[law]) {
+        buf_puts(out, "<td class=\"left wrap word\" colspan=\"6\">");
+        html_text(out, model->law_reason[law] ? model->law_reason[law] : "");
+        buf_puts(out, "</td></tr>");
+        return;
+    }
+    const struct law_fit *fit = &model->law[law];
+    put_part(out, fit, metric, LAW_FIXED);
+    put_part(out, fit, metric, LAW_PROMPT);
+    put_part(out, fit, metric, LAW_GENERATED);
+    put_part(out, fit, metric, LAW_QUADRATIC);
+    buf_printf(out, "<td>%.4f</td><td>", fit->r2);
+    if (isfinite(fit->mean_abs_pct_error)) {
+        buf_printf(out, "%.1f&nbsp;%%", fit->mean_abs_pct_error);
+    }
+    buf_puts(out, "</td></tr>");
+}
+
+static void put_contrast(struct buf *out, const struct law_contrast *contrast) {
+    char text[FIGURE_BYTES];
+    buf_puts(out, "<td>");
+    if (contrast->is_valid && isfinite(contrast->ratio)) {
+        html_figure(out, figure_change(text, contrast->ratio));
+        buf_puts(out, "<span class=\"ci\">");
+        html_figure(out, figure_change_interval(text, contrast->ratio_ci95));
+        buf_puts(out, "</span>");
+    } else if (contrast->is_valid) {
+        html_text(out, figure_p(text, contrast->p_equal));
+    }
+    buf_puts(out, "</td>");
+}
+
+static void put_comparison(struct buf *out, const struct report_result *result, unsigned law) {
+    const struct law_comparison *c = &result->comparison[law];
+    if (!result->has_comparison[law]) {
+        return;
+    }
+    buf_puts(out, "<tr class=\"change\"><th scope=\"row\">Change</th>");
+    put_contrast(out, &c->term[LAW_FIXED]);
+    put_contrast(out, &c->term[LAW_PROMPT]);
+    put_contrast(out, &c->term[LAW_GENERATED]);
+    put_contrast(out, &c->term[LAW_QUADRATIC]);
+    buf_puts(out, "<td></td><td></td></tr>");
+}
+
+static bool is_fitted(const struct report_result *result, unsigned law) {
+    return result->model[0].has_law[law] ||
+           (result->n_models == 2 && result->model[1].has_law[law]);
+}
+
+static void put_law_group(struct buf *out, const struct report_result *result, unsigned law) {
+    char words[LAW_TEXT_BYTES];
+    buf_puts(out, "<tbody><tr class=\"group\"><th colspan=\"7\" scope=\"rowgroup\">");
+    html_text(out, metric_info(report_law_metric((enum report_law)law))->title);
+    for (size_t m = 0; m < result->n_models; m++) {
+        if (result->model[m].has_law[law]) {
+            buf_puts(out, "<span class=\"small\">");
+            if (result->n_models == 2) {
+                buf_printf(out, "%s: ", HTML_ROLE[m]);
+            }
+            html_figure(out, law_words(words, &result->model[m].law[law]));
+            buf_puts(out, "</span>");
+        }
+    }
+    buf_puts(out, "</th></tr>");
+    for (size_t m = 0; m < result->n_models; m++) {
+        put_fit_row(out, result, m, law);
+    }
+    put_comparison(out, result, law);
+    buf_puts(out, "</tbody>");
+}
+
+void html_fits(struct buf *out, const struct report_result *result) {
+    size_t n_missing = 0;
+    buf_puts(
+        out,
+        "<h2 id=\"laws\">The laws</h2><p class=\"lead\">cost = a + b \xc2\xb7 prompt tokens + c "
+        "\xc2\xb7 generated tokens. A quadratic term is added only where the data demand it. "
+        "Typical error: each prompt size predicted by a fit that has not seen it.</p>"
+        "<div class=\"scroll\"><table><thead><tr><th>Cost</th><th>Fixed, a</th><th>Per prompt "
+        "token, b</th><th>Per generated token, c</th><th>Quadratic</th><th>R\xc2\xb2</th>"
+        "<th>Typical error</th></tr></thead>");
+    for (unsigned law = 0; law < REPORT_N_LAWS; law++) {
+        if (is_fitted(result, law)) {
+            put_law_group(out, result, law);
+        } else {
+            n_missing++;
+        }
+    }
+    buf_puts(out, "</table></div>");
+    if (n_missing > 0) {
+        buf_puts(out, "<p class=\"small\">No law for: ");
+        const char *comma = "";
+        for (unsigned law = 0; law < REPORT_N_LAWS; law++) {
+            if (!is_fitted(result, law)) {
+                const char *reason = result->model[0].law_reason[law];
+                buf_puts(out, comma);
+                html_text(out, metric_info(report_law_metric((enum report_law)law))->title);
+                buf_puts(out, " (");
+                html_text(out, reason ? reason : "");
+                buf_puts(out, ")");
+                comma = "; ";
+            }
+        }
+        buf_puts(out, ".</p>");
+    }
+}
+
+// ---- raw records ----
+
+enum { MAX_SHOWN_RECORDS = 2000 }; // per model; a browser is slow on more, the CSV has all
+
+static void put_record(struct buf *out, const struct report_result *result, size_t m,
+                       const struct record *record) {
+    char flags[256];
+    buf_printf(out, "<tr><td>%s</td><td>%u</td><td>%u</td><td>%u</td><td>%u</td>", HTML_ROLE[m],
+               record->seq, record->repeat, record->prompt_tokens, record->generated_tokens);
+    for (unsigned i = 0; i < METRIC_COUNT; i++) {
+        if (is_measured(result, i)) {
+            buf_puts(out, "<td>");
+            if (isfinite(record->value[i])) {
+                char number[32];
+                snprintf(number, sizeof number, "%.5g", record->value[i]);
+                html_figure(out, number);
+            }
+            buf_puts(out, "</td>");
+        }
+    }
+    html_element(out, "td", "left", record_flags_text(flags, sizeof flags, record->flags));
+    buf_puts(out, "</tr>\n");
+}
+
+void html_records(struct buf *out, const struct report_result *result) {
+    size_t n = 0;
+    for (size_t m = 0; m < result->n_models; m++) {
+        n += result->model[m].n_records;
+    }
+    buf_printf(out,
+               "<details><summary>Raw points (%zu runs)</summary><div class=\"scroll "
+               "tall\"><table><thead><tr><th>Model</th><th>Run</th><th>Repeat</th><th>Prompt</th>"
+               "<th>Generated</th>",
+               n);
+    for (unsigned i = 0; i < METRIC_COUNT; i++) {
+        if (is_measured(result, i)) {
+            const struct metric_info *info = metric_info((enum metric_id)i);
+            buf_puts(out, "<th>");
+            html_text(out, info->title);
+            html_element(out, "span", "unit", info->unit);
+            buf_puts(out, "</th>");
+        }
+    }
+    buf_puts(out, "<th class=\"left\">Flags</th></tr></thead><tbody>");
+    for (size_t m = 0; m < result->n_models; m++) {
+        const struct report_model *model = &result->model[m];
+        for (size_t i = 0; i < model->n_records && i < MAX_SHOWN_RECORDS; i++) {
+            put_record(out, result, m, &model->records[i]);
+        }
+    }
+    buf_puts(out, "</tbody></table></div>");
+    buf_printf(out,
+               "<p class=\"small\">At most %d runs per model are shown; the CSV and JSON "
+               "reports hold all.</p></details>",
+               MAX_SHOWN_RECORDS);
+}

@@ -1,0 +1,100 @@
+#include "report/table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "report/summary.h"
+
+static const struct {
+    enum metric_id metric;
+    const char *title;
+} COLUMNS[TABLE_COLUMNS] = {
+    {METRIC_cpu_auc_pct_s, "CPU AUC"}, {METRIC_ram_auc_mib_s, "RAM AUC"},
+    {METRIC_window_tps, "Throughput"}, {METRIC_energy_gross_j, "Energy"},
+    {METRIC_accuracy, "Accuracy"},
+};
+
+static const struct report_mean *mean_of(const struct report_model *model, enum metric_id metric,
+                                         bool is_reference) {
+    const struct report_metric *m = &model->metric[metric];
+    return is_reference ? &m->reference : &m->all;
+}
+
+static void fill_cell(const struct report_mean *mean, struct figure_unit unit,
+                      struct table_cell *out) {
+    *out = (struct table_cell){.is_number = mean->n_cells > 0 && mean->is_resolved};
+    if (mean->n_cells == 0) {
+        str_copy(out->value, sizeof out->value, "not measured");
+    } else if (!mean->is_resolved) {
+        str_copy(out->value, sizeof out->value, "unresolved");
+    } else {
+        figure_number(out->value, unit, mean->value);
+        figure_interval(out->interval, unit, mean->ci95);
+    }
+}
+
+static void fill_change(enum metric_id metric, const struct report_change *change,
+                        struct table_cell *percent, struct table_cell *times) {
+    bool is_number = change->n_cells > 0 && change->is_resolved && isfinite(change->ratio);
+    *percent = (struct table_cell){.is_number = is_number};
+    if (is_number) {
+        percent->verdict = figure_verdict(metric, change);
+        figure_change(percent->value, change->ratio);
+        figure_change_interval(percent->interval, change->ci95);
+    } else {
+        str_copy(percent->value, sizeof percent->value, change->n_cells > 0 ? "unresolved" : "-");
+    }
+    *times = *percent;
+    if (is_number) {
+        figure_times(times->value, change->ratio);
+        char low[FIGURE_BYTES], high[FIGURE_BYTES];
+        times->interval[0] = '\0';
+        if (isfinite(change->ci95.low) && isfinite(change->ci95.high)) {
+            snprintf(times->interval, sizeof times->interval, "%.36s to %.36s",
+                     figure_times(low, change->ci95.low), figure_times(high, change->ci95.high));
+        }
+    }
+}
+
+static void fill_note(const struct report_result *result, enum metric_id metric, char *out,
+                      size_t size) {
+    char source[3 * RECORD_NAME_BYTES];
+    out[0] = '\0';
+    if (!summary_is_energy(metric) || result->model[0].n_sources == 0) {
+        return;
+    }
+    figure_source(source, sizeof source, &result->model[0]);
+    snprintf(out, size, "%s; %s", metric == METRIC_energy_gross_j ? "gross" : "net", source);
+}
+
+void table_fill_column(const struct report_result *result, enum metric_id metric, bool is_reference,
+                       struct table_column *out) {
+    double magnitude = 0;
+    *out = (struct table_column){.metric = metric};
+    str_copy(out->title, sizeof out->title, metric_info(metric)->title);
+    for (size_t i = 0; i < result->n_models; i++) {
+        const struct report_mean *mean = mean_of(&result->model[i], metric, is_reference);
+        magnitude = mean->n_cells > 0 ? fmax(magnitude, fabs(mean->value)) : magnitude;
+    }
+    struct figure_unit unit = figure_unit_for(metric, magnitude);
+    str_copy(out->unit, sizeof out->unit, unit.text);
+    fill_note(result, metric, out->note, sizeof out->note);
+    for (size_t i = 0; i < result->n_models; i++) {
+        fill_cell(mean_of(&result->model[i], metric, is_reference), unit, &out->model[i]);
+    }
+    if (result->n_models == 2) {
+        fill_change(metric,
+                    is_reference ? &result->change_reference[metric] : &result->change[metric],
+                    &out->change, &out->change_times);
+    }
+}
+
+void table_fill(const struct report_result *result, bool is_reference,
+                struct table_column out[TABLE_COLUMNS]) {
+    for (size_t i = 0; i < TABLE_COLUMNS; i++) {
+        table_fill_column(result, COLUMNS[i].metric, is_reference, &out[i]);
+        str_copy(out[i].title, sizeof out[i].title, COLUMNS[i].title);
+    }
+}
