@@ -393,7 +393,8 @@ static enum wl_status gauge_window(const struct meter_total *total, const struct
 static double unknown_share(const struct meter_total *total, const struct event *event,
                             int64_t t0_ns, int64_t t1_ns) {
     bool cuts_edge = event->t0_ns < t0_ns || event->t1_ns > t1_ns;
-    if (!(cuts_edge || event->is_unknown) || !meter_kind_is_counter(total->info.kind)) {
+    if (!(event->flags & RECORD_GAP) || !(cuts_edge || event->is_unknown) ||
+        !meter_kind_is_counter(total->info.kind)) {
         return 0;
     }
     int64_t from_ns = event->t0_ns > t0_ns ? event->t0_ns : t0_ns;
@@ -404,17 +405,22 @@ static double unknown_share(const struct meter_total *total, const struct event 
 static void apply_events(const struct meter_total *total, int64_t t0_ns, int64_t t1_ns,
                          struct meter_energy *out) {
     size_t first = total->n_events > MAX_EVENTS ? total->n_events - MAX_EVENTS : 0;
-    int64_t counted_until_ns = INT64_MIN; // the same gap of several channels counts once
+    int64_t last_t1_ns = INT64_MIN; // the same gap of several channels counts once, at its worst
+    double last_share = 0;
     for (size_t i = first; i < total->n_events; i++) {
         const struct event *event = &total->event[i % MAX_EVENTS];
         if (event->t1_ns <= t0_ns || event->t0_ns >= t1_ns) {
             continue;
         }
         out->flags |= event->flags;
-        if (event->flags & RECORD_GAP && (event->t1_ns > counted_until_ns)) {
-            out->coverage -= unknown_share(total, event, t0_ns, t1_ns);
-            counted_until_ns = event->t1_ns;
+        double share = unknown_share(total, event, t0_ns, t1_ns);
+        if (event->t1_ns == last_t1_ns) {
+            out->coverage += last_share;
+            share = fmax(share, last_share);
         }
+        out->coverage -= share;
+        last_t1_ns = event->t1_ns;
+        last_share = share;
     }
     out->coverage = fmin(fmax(out->coverage, 0), 1);
 }
@@ -459,7 +465,8 @@ enum wl_status meter_total_window(const struct meter_total *total, int64_t t0_ns
                                            : gauge_window(total, &total->channel[i], t0_ns, t1_ns,
                                                           out, &variance, &coverage, err);
         if (status != WL_OK) {
-            return wl_err_prefix(err, "energy source '%s'", total->info.name);
+            wl_err_prefix(err, "energy source '%s'", total->info.name);
+            return status;
         }
         out->coverage = fmin(out->coverage, coverage);
     }
