@@ -22,7 +22,8 @@ void buf_clear(struct buf *buf);   // empties, keeps the memory, clears is_faile
 bool buf_append(struct buf *buf, const void *data, size_t len);
 bool buf_puts(struct buf *buf, const char *text);
 bool buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool buf_vprintf(struct buf *buf, const char *format, va_list args);
+bool buf_vprintf(struct buf *buf, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
 const char *buf_text(const struct buf *buf);
 // Hands the NUL-terminated contents to the caller (free() it); the buffer is empty afterwards.
 char *buf_detach(struct buf *buf);

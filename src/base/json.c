@@ -4,35 +4,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-// jansson's own limit is a compile-time 2048; ours is checked on the text, before parsing.
-static bool is_too_deep(const char *text, size_t len) {
+struct extent {
+    size_t depth;    // deepest nesting
+    size_t n_values; // at most; members of objects count twice
+};
+
+// jansson has a compile-time depth of 2048 and no other limit; ours are checked before parsing.
+static struct extent measure(const char *text, size_t len) {
+    struct extent extent = {0, 1};
     size_t depth = 0;
     bool in_string = false;
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
         if (in_string) {
-            if (c == '\\') {
-                i++;
-            } else if (c == '"') {
-                in_string = false;
-            }
+            i += c == '\\';
+            in_string = c != '"';
         } else if (c == '"') {
             in_string = true;
         } else if (c == '{' || c == '[') {
-            if (++depth > WL_JSON_MAX_DEPTH) {
-                return true;
-            }
+            depth++;
+            extent.n_values++;
+            extent.depth = depth > extent.depth ? depth : extent.depth;
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
+        } else if (c == ',' || c == ':') {
+            extent.n_values++;
         }
     }
-    return false;
+    return extent;
 }
 
 enum wl_status wl_json_parse(const char *text, size_t len, json_t **out, struct wl_err *err) {
     *out = NULL;
-    if (is_too_deep(text, len)) {
+    struct extent extent = measure(text, len);
+    if (extent.depth > WL_JSON_MAX_DEPTH) {
         return wl_err_set(err, WL_INPUT, "JSON is nested deeper than %d levels", WL_JSON_MAX_DEPTH);
+    }
+    if (extent.n_values > WL_JSON_MAX_VALUES) {
+        return wl_err_set(err, WL_INPUT, "JSON has more than %d values", WL_JSON_MAX_VALUES);
     }
     json_error_t error;
     *out = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
@@ -62,8 +71,8 @@ json_t *wl_json_real(double value) {
 }
 
 static const char *type_name(const json_t *value) {
-    static const char *const NAMES[] = {"an object", "an array",  "a string", "an integer",
-                                        "a number",  "true",      "false",    "null"};
+    static const char *const NAMES[] = {"an object", "an array", "a string", "an integer",
+                                        "a number",  "true",     "false",    "null"};
     size_t type = (size_t)json_typeof(value);
     return type < sizeof NAMES / sizeof NAMES[0] ? NAMES[type] : "something else";
 }

@@ -11,7 +11,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum { WL_JSON_MAX_DEPTH = 32 };
+enum {
+    WL_JSON_MAX_DEPTH = 32,
+    WL_JSON_MAX_VALUES = 1048576, // about 100 MB of memory: two bytes of text can make a value
+};
 
 // Parses one JSON value that fills the whole text. *out is a new reference.
 enum wl_status wl_json_parse(const char *text, size_t len, json_t **out, struct wl_err *err);

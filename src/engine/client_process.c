@@ -104,7 +104,7 @@ void link_drain_log(struct link *link) {
 // True when the process ended in time; it is reaped then.
 static bool wait_for_exit(struct link *link, int64_t timeout_ns, int *wait_status) {
     int64_t deadline = os_now_ns() + timeout_ns;
-    for (;;) {
+    while (link->pid > 0) {
         link_drain_log(link);
         *wait_status = 0;
         enum wl_status status = os_wait(link->pid, 0, wait_status, NULL);
@@ -119,6 +119,7 @@ static bool wait_for_exit(struct link *link, int64_t timeout_ns, int *wait_statu
         }
         os_sleep_until_ns(now + STEP_NS < deadline ? now + STEP_NS : deadline);
     }
+    return true;
 }
 
 void link_close(struct link *link, int64_t grace_ns) {

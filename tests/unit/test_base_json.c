@@ -90,6 +90,31 @@ static void limits_the_depth(void **state) {
                       "[],[],[],[],[],[],[],[],[],[],[],[],[]]")); // wide, not deep
 }
 
+// A value takes some hundred bytes of memory and as little as two of text.
+static void limits_the_number_of_values(void **state) {
+    (void)state;
+    struct buf text;
+    struct wl_err err;
+    json_t *value;
+    buf_init(&text, 16 << 20);
+    buf_puts(&text, "[\"");
+    for (int i = 0; i < WL_JSON_MAX_VALUES + 10; i++) {
+        buf_puts(&text, ","); // in a string they are no values
+    }
+    buf_puts(&text, "\"");
+    for (int i = 2; i < WL_JSON_MAX_VALUES; i++) {
+        buf_puts(&text, ",0");
+    }
+    buf_puts(&text, "]");
+    assert_int_equal(wl_json_parse(text.data, text.len, &value, &err), WL_OK);
+    json_decref(value);
+    text.len--;
+    buf_puts(&text, ",0]");
+    assert_int_equal(wl_json_parse(text.data, text.len, &value, &err), WL_INPUT);
+    assert_non_null(strstr(err.message, "1048576"));
+    buf_release(&text);
+}
+
 static void gets_members(void **state) {
     (void)state;
     json_t *object = parse("{\"i\": -5, \"d\": 1.5, \"b\": true, \"s\": \"x\", \"n\": null}");
@@ -195,10 +220,15 @@ static void writes_within_the_limit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses_what_is_no_json), cmocka_unit_test(takes_any_value),
-        cmocka_unit_test(limits_the_depth),        cmocka_unit_test(gets_members),
-        cmocka_unit_test(names_key_and_types),     cmocka_unit_test(falls_back),
-        cmocka_unit_test(keeps_numbers),           cmocka_unit_test(writes_within_the_limit),
+        cmocka_unit_test(refuses_what_is_no_json),
+        cmocka_unit_test(takes_any_value),
+        cmocka_unit_test(limits_the_depth),
+        cmocka_unit_test(limits_the_number_of_values),
+        cmocka_unit_test(gets_members),
+        cmocka_unit_test(names_key_and_types),
+        cmocka_unit_test(falls_back),
+        cmocka_unit_test(keeps_numbers),
+        cmocka_unit_test(writes_within_the_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
