@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "base/units.h"
 #include "series/series.h"
 
 double energy_traffic_bytes(const struct engine_model *model, uint32_t n_prompt,
@@ -118,6 +119,10 @@ static enum record_label resolve_label(const struct record_energy *e, enum recor
 
 void energy_fill(const struct subject *subject, struct sampler *sampler, const struct idle *before,
                  struct record *record) {
+    uint32_t n_decode = record->generated_tokens ? record->generated_tokens - 1 : 0;
+    record->value[METRIC_traffic_mib] =
+        energy_traffic_bytes(&subject->model, record->prompt_tokens, n_decode) /
+        UNITS_BYTES_PER_MIB;
     for (size_t i = 0; i < subject->n_meters; i++) {
         const struct meter_info *info = meter_info(subject->meters[i]);
         struct record_energy *e = &record->energy[record->n_energies];
