@@ -168,10 +168,8 @@ static enum wl_status make_aliases(const struct found *found, struct catalog *ca
         if (!name) {
             return no_memory(err);
         }
-        catalog->aliases[catalog->n_aliases++] =
-            (struct catalog_alias){.name = name,
-                                   .source = found->aliases[i].source,
-                                   .entry = found->aliases[i].file};
+        catalog->aliases[catalog->n_aliases++] = (struct catalog_alias){
+            .name = name, .source = found->aliases[i].source, .entry = found->aliases[i].file};
     }
     return WL_OK;
 }

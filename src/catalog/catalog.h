@@ -12,26 +12,26 @@
 #include "os/file.h"
 
 enum {
-    CATALOG_MAX_DEPTH = 8,        // folders below a searched one
-    CATALOG_MAX_FOLDERS = 20000,  // visited in all: a search that got lost stops here
+    CATALOG_MAX_DEPTH = 8,       // folders below a searched one
+    CATALOG_MAX_FOLDERS = 20000, // visited in all: a search that got lost stops here
     CATALOG_MAX_DIR_ENTRIES = 20000,
-    CATALOG_MAX_ENTRIES = 5000,   // models found
-    CATALOG_MAX_PARTS = 512,      // of one model that is split into files
+    CATALOG_MAX_ENTRIES = 5000, // models found
+    CATALOG_MAX_PARTS = 512,    // of one model that is split into files
     CATALOG_PROBLEM_BYTES = 256,
 };
 
 // Where to look; every text may be NULL. Tests fill it by hand, programs from the environment.
 struct catalog_env {
-    const char *home;            // HOME
-    const char *models_path;     // WATTLAW_MODELS_PATH: folders, separated by ':'
-    const char *data_home;       // XDG_DATA_HOME
-    const char *cache_home;      // XDG_CACHE_HOME
-    const char *config_home;     // XDG_CONFIG_HOME
-    const char *llama_cache;     // LLAMA_CACHE
-    const char *hf_hub_cache;    // HF_HUB_CACHE
-    const char *hf_home;         // HF_HOME
-    const char *ollama_models;   // OLLAMA_MODELS
-    const char *system_root;     // in front of /usr/share/...; NULL = none
+    const char *home;          // HOME
+    const char *models_path;   // WATTLAW_MODELS_PATH: folders, separated by ':'
+    const char *data_home;     // XDG_DATA_HOME
+    const char *cache_home;    // XDG_CACHE_HOME
+    const char *config_home;   // XDG_CONFIG_HOME
+    const char *llama_cache;   // LLAMA_CACHE
+    const char *hf_hub_cache;  // HF_HUB_CACHE
+    const char *hf_home;       // HF_HOME
+    const char *ollama_models; // OLLAMA_MODELS
+    const char *system_root;   // in front of /usr/share/...; NULL = none
 };
 
 struct catalog_entry {
@@ -60,7 +60,7 @@ struct catalog_place {
     const char *source;
     char *path;
     bool exists;
-    size_t n_found;   // files that no earlier place had
+    size_t n_found;                   // files that no earlier place had
     char note[CATALOG_PROBLEM_BYTES]; // "permission denied"; "" when all went well
 };
 
@@ -87,8 +87,8 @@ void catalog_release(struct catalog *catalog);
 
 // Turns what a user typed into a path: an existing file wins; then the exact name (or another name
 // of the same file), then the same in another case, then the only file that is called so, then the
-// only name that begins with it, ends with it or has it inside. NOT_FOUND has the nearest name; USAGE lists the candidates when several fit.
-// `env` NULL = the process's.
+// only name that begins with it, ends with it or has it inside. NOT_FOUND has the nearest name;
+// USAGE lists the candidates when several fit. `env` NULL = the process's.
 enum wl_status catalog_resolve(const struct catalog_env *env, const char *name_or_path,
                                char path[OS_PATH_BYTES], struct wl_err *err);
 // The same among what was found already; names only.

@@ -215,9 +215,8 @@ enum wl_status found_add(struct found *found, const struct found_new *new_file,
     *is_new = false;
     struct found_file file;
     bool is_merged = false;
-    enum wl_status status = make_file(&file, new_file, st)
-                                ? merge(found, &file, st, &is_merged, err)
-                                : no_memory(err);
+    enum wl_status status =
+        make_file(&file, new_file, st) ? merge(found, &file, st, &is_merged, err) : no_memory(err);
     if (status == WL_OK && !is_merged) {
         status = keep(found, &file, st, is_new, err);
     }

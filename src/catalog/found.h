@@ -9,13 +9,13 @@
 
 struct found_file {
     char *path;
-    char *stem;         // what the file calls the model: "qwen-q8_0", Ollama's "llama3:8b"
-    char *group;        // repository or folder that qualifies the stem
-    char *projector;    // Ollama says which image encoder belongs to the model; else NULL
+    char *stem;      // what the file calls the model: "qwen-q8_0", Ollama's "llama3:8b"
+    char *group;     // repository or folder that qualifies the stem
+    char *projector; // Ollama says which image encoder belongs to the model; else NULL
     const char *source;
-    uint64_t bytes;     // of all parts that are there
+    uint64_t bytes;                          // of all parts that are there
     uint32_t part_no, n_parts, n_parts_here; // "-00001-of-00003" in the file name, else 0
-    bool is_flat;       // lies directly in a searched folder, beside files it has nothing to do with
+    bool is_flat; // lies directly in a searched folder, beside files it has nothing to do with
     bool is_mmproj;
 };
 
@@ -44,7 +44,7 @@ struct found {
 
 struct found_new {
     const char *path;
-    const char *stem;      // NULL = from the file name
+    const char *stem; // NULL = from the file name
     const char *group;
     const char *projector; // or NULL
     const char *source;

@@ -26,8 +26,8 @@ static enum wl_status too_short(struct gguf_cursor *cursor, const char *what, ui
                           what, cursor->at, len, GGUF_MAX_HEADER_BYTES >> 20);
     }
     return wl_err_set(cursor->err, WL_INPUT,
-                      "%s at byte %" PRIu64 " takes %" PRIu64 " bytes but the file ends at byte %"
-                      PRIu64,
+                      "%s at byte %" PRIu64 " takes %" PRIu64
+                      " bytes but the file ends at byte %" PRIu64,
                       what, cursor->at, len, cursor->end);
 }
 
@@ -77,7 +77,7 @@ static enum wl_status copy(struct gguf_cursor *cursor, const char *what, void *o
 
 enum wl_status gguf_cursor_number(struct gguf_cursor *cursor, const char *what, size_t width,
                                   uint64_t *out) {
-    unsigned char raw[8];
+    unsigned char raw[8] = {0};
     enum wl_status status = copy(cursor, what, raw, width);
     if (status != WL_OK) {
         return status;

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static enum wl_status read_at(void *context, uint64_t offset, void *out, size_t len,
+static enum wl_status read_at(const void *context, uint64_t offset, void *out, size_t len,
                               struct wl_err *err) {
     int fd = *(const int *)context;
     for (size_t done = 0; done < len;) {

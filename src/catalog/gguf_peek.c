@@ -52,9 +52,9 @@ void gguf_clean_text(char *out, size_t size, const char *text) {
     while (*text) {
         size_t len = str_utf8_len(text);
         // U+0080 to U+009F are controls too.
-        bool is_control = len == 1 ? (unsigned char)text[0] < 0x20 || text[0] == 0x7f
-                                   : len == 2 && (unsigned char)text[0] == 0xc2 &&
-                                         (unsigned char)text[1] < 0xa0;
+        bool is_control =
+            len == 1 ? (unsigned char)text[0] < 0x20 || text[0] == 0x7f
+                     : len == 2 && (unsigned char)text[0] == 0xc2 && (unsigned char)text[1] < 0xa0;
         bool is_kept = len && !is_control;
         size_t kept_len = is_kept ? len : 1;
         if (used + kept_len >= size) {
@@ -70,8 +70,8 @@ void gguf_clean_text(char *out, size_t size, const char *text) {
 static enum wl_status read_number(struct peek *peek, uint32_t type, struct value *value) {
     uint64_t raw = 0;
     enum wl_status status = gguf_cursor_number(&peek->cursor, "a value", WIDTHS[type], &raw);
-    bool is_signed = type == VALUE_I8 || type == VALUE_I16 || type == VALUE_I32 ||
-                     type == VALUE_I64;
+    bool is_signed =
+        type == VALUE_I8 || type == VALUE_I16 || type == VALUE_I32 || type == VALUE_I64;
     bool is_negative = is_signed && (raw >> (8 * WIDTHS[type] - 1) & 1);
     value->is_number = type != VALUE_F32 && type != VALUE_F64 && !is_negative;
     value->number = value->is_number ? raw : 0;
@@ -306,9 +306,9 @@ struct tensor {
 
 static enum wl_status read_tensor(struct peek *peek, struct tensor *tensor) {
     struct gguf_cursor *cursor = &peek->cursor;
-    enum wl_status status = gguf_cursor_string(cursor, "a tensor's name",
-                                               GGUF_MAX_TENSOR_NAME_BYTES, tensor->name,
-                                               sizeof tensor->name, NULL);
+    enum wl_status status =
+        gguf_cursor_string(cursor, "a tensor's name", GGUF_MAX_TENSOR_NAME_BYTES, tensor->name,
+                           sizeof tensor->name, NULL);
     uint64_t at = cursor->at;
     if (status == WL_OK) {
         status = gguf_cursor_u32(cursor, "a tensor's number of dimensions", &tensor->n_dims);
@@ -441,8 +441,8 @@ static enum wl_status read_version(struct peek *peek) {
         return wl_err_set(peek->err, WL_INPUT,
                           "version at byte 4: a big-endian file; expected a little-endian one");
     }
-    return wl_err_set(peek->err, WL_INPUT,
-                      "version at byte 4: expected 2 or 3, found %" PRIu32, version);
+    return wl_err_set(peek->err, WL_INPUT, "version at byte 4: expected 2 or 3, found %" PRIu32,
+                      version);
 }
 
 static enum wl_status check_count(struct peek *peek, const char *what, uint64_t at, uint64_t n,
@@ -458,8 +458,8 @@ static enum wl_status check_count(struct peek *peek, const char *what, uint64_t 
 
 static enum wl_status read_counts(struct peek *peek) {
     struct gguf_facts *facts = peek->facts;
-    enum wl_status status = gguf_cursor_u64(&peek->cursor, "the number of tensors",
-                                            &facts->n_tensors);
+    enum wl_status status =
+        gguf_cursor_u64(&peek->cursor, "the number of tensors", &facts->n_tensors);
     if (status == WL_OK) {
         status = check_count(peek, "tensors", 8, facts->n_tensors, GGUF_MAX_TENSORS);
     }
@@ -506,8 +506,8 @@ enum wl_status gguf_peek(const struct gguf_bytes *bytes, struct gguf_facts *out,
         (status = read_counts(&peek)) != WL_OK || (status = read_keys(&peek)) != WL_OK) {
         return status;
     }
-    out->is_mmproj = out->is_mmproj || strcmp(out->arch, "clip") == 0 ||
-                     strcmp(out->kind, "mmproj") == 0;
+    out->is_mmproj =
+        out->is_mmproj || strcmp(out->arch, "clip") == 0 || strcmp(out->kind, "mmproj") == 0;
     if ((status = check_alignment(&peek)) != WL_OK || (status = read_tensors(&peek)) != WL_OK) {
         name_file_type(&peek);
         return status;
@@ -516,7 +516,7 @@ enum wl_status gguf_peek(const struct gguf_bytes *bytes, struct gguf_facts *out,
     return check_data(&peek);
 }
 
-static enum wl_status read_memory(void *context, uint64_t offset, void *out, size_t len,
+static enum wl_status read_memory(const void *context, uint64_t offset, void *out, size_t len,
                                   struct wl_err *err) {
     (void)err;
     memcpy(out, (const char *)context + offset, len);
@@ -525,7 +525,6 @@ static enum wl_status read_memory(void *context, uint64_t offset, void *out, siz
 
 enum wl_status gguf_peek_memory(const void *data, size_t len, struct gguf_facts *out,
                                 struct wl_err *err) {
-    struct gguf_bytes bytes = {
-        .read = read_memory, .context = (void *)(uintptr_t)data, .file_bytes = len};
+    struct gguf_bytes bytes = {.read = read_memory, .context = data, .file_bytes = len};
     return gguf_peek(&bytes, out, err);
 }

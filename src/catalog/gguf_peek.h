@@ -20,19 +20,19 @@ enum {
     GGUF_MAX_HEADER_BYTES = 64 << 20, // a 262144-word tokenizer with merges takes about 16 MiB
     GGUF_MAX_KEYS = 1 << 16,
     GGUF_MAX_TENSORS = 1 << 17,
-    GGUF_MAX_KEY_BYTES = 1 << 16,         // GGUF's own maximum is 2^16 - 1
-    GGUF_MAX_TENSOR_NAME_BYTES = 256,     // ggml keeps 64
-    GGUF_MAX_STRING_BYTES = 16 << 20,     // chat templates are the long ones
-    GGUF_MAX_ARRAY_DEPTH = 4,             // arrays of arrays
+    GGUF_MAX_KEY_BYTES = 1 << 16,     // GGUF's own maximum is 2^16 - 1
+    GGUF_MAX_TENSOR_NAME_BYTES = 256, // ggml keeps 64
+    GGUF_MAX_STRING_BYTES = 16 << 20, // chat templates are the long ones
+    GGUF_MAX_ARRAY_DEPTH = 4,         // arrays of arrays
     GGUF_MAX_ALIGNMENT = 1 << 20,
 };
 
 // Where the bytes come from.
 struct gguf_bytes {
     // Copies exactly `len` bytes at `offset`; asked only for bytes below `file_bytes`.
-    enum wl_status (*read)(void *context, uint64_t offset, void *out, size_t len,
+    enum wl_status (*read)(const void *context, uint64_t offset, void *out, size_t len,
                            struct wl_err *err);
-    void *context;
+    const void *context;
     uint64_t file_bytes;
     // A file cut behind its tensor list is INPUT ("the download is incomplete") unless this is set
     // (for a header that was saved alone).
@@ -45,12 +45,12 @@ struct gguf_facts {
     uint64_t n_keys, n_tensors;
     uint64_t header_bytes; // up to the end of the tensor list
 
-    char arch[64];         // general.architecture
-    char name[256];        // general.name
-    char kind[32];         // general.type: "model", "mmproj", "adapter"
-    char size_label[32];   // general.size_label: "135M"
-    char file_type[16];    // "q4_k_m": from general.file_type, else the type most weights have
-    char projector[64];    // clip.projector_type
+    char arch[64];       // general.architecture
+    char name[256];      // general.name
+    char kind[32];       // general.type: "model", "mmproj", "adapter"
+    char size_label[32]; // general.size_label: "135M"
+    char file_type[16];  // "q4_k_m": from general.file_type, else the type most weights have
+    char projector[64];  // clip.projector_type
     uint32_t n_layer, n_ctx_train, n_embd, n_head, n_head_kv, head_dim, n_ff, n_vocab;
     uint32_t projection_dim;   // of an mmproj: the width that the text model must have
     uint32_t part_no, n_parts; // of a split file; 0 of 0 otherwise

@@ -15,6 +15,7 @@ enum level {
 
 struct naming {
     const struct found_file *file;
+    size_t index; // of the entry
     char *name;
     enum level level;
     unsigned number;
@@ -47,37 +48,37 @@ static bool write_name(struct naming *naming) {
 }
 
 static int compare(const void *a, const void *b) {
-    const struct naming *x = *(struct naming *const *)a, *y = *(struct naming *const *)b;
+    const struct naming *x = a, *y = b;
     int order = strcasecmp(x->name, y->name);
     return order ? order : strcmp(x->file->path, y->file->path);
 }
 
 // Makes each name of a run of equal ones say more; false without memory.
-static bool extend_run(struct naming **run, size_t n) {
+static bool extend_run(struct naming *run, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        if (run[i]->level < LEVEL_NUMBER) {
-            run[i]->level++;
+        if (run[i].level < LEVEL_NUMBER) {
+            run[i].level++;
         }
-        run[i]->number = (unsigned)i + 1;
-        if (!write_name(run[i])) {
+        run[i].number = (unsigned)i + 1;
+        if (!write_name(&run[i])) {
             return false;
         }
     }
     return true;
 }
 
-// One pass over the sorted names; *has_changed when some were extended.
-static bool extend_equal(struct naming **sorted, size_t n, bool *has_changed) {
-    qsort(sorted, n, sizeof *sorted, compare);
+// Sorts the names and makes one pass over them; *has_changed when some were extended.
+static bool extend_equal(struct naming *namings, size_t n, bool *has_changed) {
+    qsort(namings, n, sizeof *namings, compare);
     *has_changed = false;
     for (size_t i = 0; i < n;) {
         size_t end = i + 1;
-        while (end < n && strcasecmp(sorted[i]->name, sorted[end]->name) == 0) {
+        while (end < n && strcasecmp(namings[i].name, namings[end].name) == 0) {
             end++;
         }
         if (end - i > 1) {
             *has_changed = true;
-            if (!extend_run(sorted + i, end - i)) {
+            if (!extend_run(namings + i, end - i)) {
                 return false;
             }
         }
@@ -86,11 +87,10 @@ static bool extend_equal(struct naming **sorted, size_t n, bool *has_changed) {
     return true;
 }
 
-static bool assign(struct naming *namings, struct naming **sorted, size_t n) {
+static bool assign(struct naming *namings, size_t n) {
     for (size_t i = 0; i < n; i++) {
         bool is_bare = is_generic(namings[i].file->stem) && namings[i].file->group[0];
         namings[i].level = is_bare ? LEVEL_GROUP : LEVEL_STEM;
-        sorted[i] = &namings[i];
         if (!write_name(&namings[i])) {
             return false;
         }
@@ -98,7 +98,7 @@ static bool assign(struct naming *namings, struct naming **sorted, size_t n) {
     bool has_changed = true;
     // Each pass raises levels; a few are enough, and odd file names must not make it endless.
     for (int pass = 0; pass < 8 && has_changed; pass++) {
-        if (!extend_equal(sorted, n, &has_changed)) {
+        if (!extend_equal(namings, n, &has_changed)) {
             return false;
         }
     }
@@ -108,19 +108,18 @@ static bool assign(struct naming *namings, struct naming **sorted, size_t n) {
 enum wl_status names_assign(const struct found_file *files, struct catalog_entry *entries, size_t n,
                             struct wl_err *err) {
     struct naming *namings = calloc(n + 1, sizeof *namings);
-    struct naming **sorted = calloc(n + 1, sizeof *sorted);
     for (size_t i = 0; namings && i < n; i++) {
         namings[i].file = &files[i];
+        namings[i].index = i;
     }
-    bool is_done = namings && sorted && assign(namings, sorted, n);
+    bool is_done = namings && assign(namings, n);
     for (size_t i = 0; namings && i < n; i++) {
         if (is_done) {
-            entries[i].name = namings[i].name;
+            entries[namings[i].index].name = namings[i].name;
         } else {
             free(namings[i].name);
         }
     }
-    free(sorted);
     free(namings);
     return is_done ? WL_OK : wl_err_set(err, WL_MEMORY, "out of memory");
 }

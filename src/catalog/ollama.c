@@ -152,9 +152,9 @@ static bool visit_entry(void *context, const char *name);
 
 static void visit_folder(const struct step *step) {
     struct wl_err err = {0};
+    struct step own = *step;
     if (step->depth < CATALOG_MAX_DEPTH &&
-        os_list_dir(step->path, CATALOG_MAX_DIR_ENTRIES, visit_entry, (void *)(uintptr_t)step,
-                    &err) != WL_OK) {
+        os_list_dir(step->path, CATALOG_MAX_DIR_ENTRIES, visit_entry, &own, &err) != WL_OK) {
         walk_note(step->place, &err);
     }
 }
@@ -181,8 +181,7 @@ static bool visit_entry(void *context, const char *name) {
 
 void ollama_walk(struct walk *walk, struct catalog_place *place) {
     char manifests[OS_PATH_BYTES];
-    if (os_path_join(manifests, place->path, "manifests", NULL) != WL_OK ||
-        !os_is_dir(manifests)) {
+    if (os_path_join(manifests, place->path, "manifests", NULL) != WL_OK || !os_is_dir(manifests)) {
         return;
     }
     struct step top = {.walk = walk, .place = place, .path = manifests, .relative = ""};

@@ -104,6 +104,7 @@ enum wl_status places_list(const struct catalog_env *env, struct catalog *catalo
     if (!catalog->places) {
         return wl_err_set(err, WL_MEMORY, "out of memory");
     }
+    catalog->n_places = 0;
     struct list list = {.catalog = catalog, .err = err, .status = WL_OK};
     add_models_path(&list, env->models_path);
     add_xdg(&list, "wattlaw", env, env->data_home, ".local/share", "wattlaw/models");

@@ -130,13 +130,12 @@ static bool visit_entry(void *context, const char *name) {
 
 static void visit_folder(const struct step *step) {
     struct stat st;
-    if (step->depth > CATALOG_MAX_DEPTH || stat(step->path, &st) != 0 ||
-        !enter(step->walk, &st)) {
+    if (step->depth > CATALOG_MAX_DEPTH || stat(step->path, &st) != 0 || !enter(step->walk, &st)) {
         return;
     }
     struct wl_err err = {0};
-    if (os_list_dir(step->path, CATALOG_MAX_DIR_ENTRIES, visit_entry, (void *)(uintptr_t)step,
-                    &err) != WL_OK) {
+    struct step own = *step;
+    if (os_list_dir(step->path, CATALOG_MAX_DIR_ENTRIES, visit_entry, &own, &err) != WL_OK) {
         walk_note(step->place, &err);
     }
 }

@@ -303,7 +303,7 @@ static void test_long_header_needs_little_memory(void **state) {
 }
 
 // A source that has endless bytes: the header limit ends it.
-static enum wl_status read_endless(void *context, uint64_t offset, void *out, size_t len,
+static enum wl_status read_endless(const void *context, uint64_t offset, void *out, size_t len,
                                    struct wl_err *err) {
     (void)err;
     const struct buf *head = context;
@@ -334,8 +334,8 @@ static void test_header_limit(void **state) {
 
 // A seeded walk of byte flips, cuts and extreme values over a real header.
 static void corrupt(struct rng *rng, unsigned char *bytes, size_t *len) {
-    static const uint64_t EXTREMES[] = {0, 1, 0x7fffffff, 0xffffffff, 1ULL << 61, INT64_MAX,
-                                        UINT64_MAX};
+    static const uint64_t EXTREMES[] = {0,          1,         0x7fffffff, 0xffffffff,
+                                        1ULL << 61, INT64_MAX, UINT64_MAX};
     uint32_t n = 1 + rng_below(rng, 4);
     for (uint32_t i = 0; i < n; i++) {
         size_t at = rng_below(rng, (uint32_t)*len);
