@@ -420,7 +420,7 @@ static void a_running_counter_gives_its_power(void **state) {
     assert_int_equal(meter_total_window(total, t0_ns, t1_ns, &energy, NULL), WL_OK);
     double truth_j = 20 * (double)(t1_ns - t0_ns) * 1e-9;
     // The writer may be delayed by a busy machine: its last value is then older than 1 ms.
-    assert_float_equal(energy.gross_j / truth_j, 1, 0.1);
+    assert_true(energy.gross_j > 0.9 * truth_j && energy.gross_j < 1.1 * truth_j);
     meter_total_free(total);
     meter_close(meter);
     test_tree_remove(&tree);
