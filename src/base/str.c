@@ -49,7 +49,7 @@ bool str_parse_i64(const char *text, int64_t *out) {
 static double parse_c_double(const char *text, char **end) {
     const char *digits = text + (text[0] == '+' || text[0] == '-');
     if (digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X')) {
-        *end = (char *)(uintptr_t)text;
+        *end = (char *)text;
         return 0;
     }
     static locale_t c_locale;

@@ -1,14 +1,14 @@
 #include "engine/protocol.h"
 
 struct frame_row {
-    uint16_t type;
-    uint32_t max_bytes;
-    char direction;
     const char *name;
+    uint32_t max_bytes;
+    uint16_t type;
+    char direction;
 };
 
 static const struct frame_row ROWS[] = {
-#define X(suffix, number, max_bytes, direction, name) {number, max_bytes, direction, name},
+#define X(suffix, number, max_bytes, direction, name) {name, max_bytes, number, direction},
     ENGINE_FRAME_LIST(X)
 #undef X
 };

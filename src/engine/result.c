@@ -198,7 +198,7 @@ static enum wl_status model_types(const json_t *model, struct engine_model *out,
     }
     const char *name;
     json_t *count;
-    json_object_foreach((json_t *)(uintptr_t)types, name, count) {
+    json_object_foreach((json_t *)types, name, count) {
         struct engine_type_count *type = &out->types[out->n_types];
         enum wl_status status = copy_text("types", name, type->name, sizeof type->name, err);
         if (status == WL_OK) {
