@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# What `make install` puts in place works from another folder, with nothing of the build tree.
+# shellcheck source=tests/cli/lib.sh
+. "$(dirname "$0")/lib.sh"
+command -v cmake >/dev/null || skip 'no cmake'
+model=$WATTLAW_TEST_MODELS/stories260k-f32.gguf
+prefix=$PWD/prefix
+unset WATTLAW_ENGINE WATTLAW_FAKE_ENGINE
+
+expect_code 0 'install' cmake --install "$WATTLAW_BUILD_DIR" --prefix "$prefix"
+ok 'the manual is there' test -s "$prefix/share/man/man1/wattlaw-study.1"
+ok 'completion is there' test -s "$prefix/share/bash-completion/completions/wattlaw"
+ok 'the public header is there' test -s "$prefix/include/wattlaw/wattlaw.h"
+engine=$(find "$prefix" -name wattlaw-engine -type f)
+ok 'the engine is there' test -x "$engine"
+ok 'the engine names nothing of the build tree as its loader or library path' \
+    sh -c "! readelf -ld '$engine' | grep -E 'interpreter|RPATH|RUNPATH' | grep -F '$WATTLAW_SOURCE_DIR'"
+cd /
+expect_code 0 'doctor' "$prefix/bin/wattlaw" doctor
+expect_grep 'finds the engine' 'llama.cpp [0-9]'
+if [ -f "$model" ]; then
+    expect_code 0 'run' "$prefix/bin/wattlaw" run -m "$model" -p 'Once upon a time' -n 8
+    ok 'uses the installed back ends' sh -c "'$engine' --self-check"
+fi
+pc=$(find "$prefix" -name wattlaw.pc)
+ok 'pkg-config file' test -s "$pc"
+if command -v cc >/dev/null && [ -n "$pc" ]; then
+    cat >"$TEST_DIR/use.c" <<'C'
+#include <stdio.h>
+#include <wattlaw/wattlaw.h>
+int main(void) { puts(wattlaw_version()); return 0; }
+C
+    # shellcheck disable=SC2046
+    expect_code 0 'a program builds against the library' cc -o "$TEST_DIR/use" "$TEST_DIR/use.c" \
+        $(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --define-variable=prefix="$prefix" --cflags --libs wattlaw) \
+        "-Wl,-rpath,$(dirname "$(dirname "$pc")")"
+    expect_code 0 'and runs' "$TEST_DIR/use"
+fi
