@@ -27,14 +27,19 @@ static struct figure_unit pick(const struct unit_row *rows, double magnitude) {
 }
 
 struct figure_unit figure_unit_for(enum metric_id metric, double magnitude) {
-    static const struct unit_row SECONDS[] = {
-        {0.9995, {1, "s"}}, {0.9995e-3, {1e3, "ms"}}, {0, {1e6, MICRO "s"}}};
+    static const struct unit_row SECONDS[] = {{0.9995, {1, "s"}},
+                                              {0.9995e-3, {1e3, "ms"}},
+                                              {0.9995e-6, {1e6, MICRO "s"}},
+                                              {0, {1e9, "ns"}}};
     static const struct unit_row ENERGY[] = {{3600 * 999.5, {1 / 3.6e6, "kWh"}},
                                              {3600 * 0.9995, {1 / 3600.0, "Wh"}},
                                              {3.6 * 0.9995, {1e3 / 3600.0, "mWh"}},
-                                             {0, {1e6 / 3600.0, MICRO "Wh"}}};
+                                             {3.6e-3 * 0.9995, {1e6 / 3600.0, MICRO "Wh"}},
+                                             {0, {1e9 / 3600.0, "nWh"}}};
     static const struct unit_row RAM_AUC[] = {{1024 * 99.95, {1 / 1024.0, "GiB" MIDDLE_DOT "s"}},
-                                              {0, {1, "MiB" MIDDLE_DOT "s"}}};
+                                              {0.09995, {1, "MiB" MIDDLE_DOT "s"}},
+                                              {0.9995 / 1024, {1024, "KiB" MIDDLE_DOT "s"}},
+                                              {0, {1048576, "B" MIDDLE_DOT "s"}}};
     static const struct unit_row RAM[] = {{1024 * 9.995, {1 / 1024.0, "GiB"}}, {0, {1, "MiB"}}};
     const char *unit = metric_info(metric)->unit;
     magnitude = fabs(magnitude);
@@ -52,8 +57,29 @@ struct figure_unit figure_unit_for(enum metric_id metric, double magnitude) {
                                            : (struct figure_unit){1, unit};
 }
 
+// "2.30e-06" reads "2.30x10^-6", with superscripts.
+static void put_power_of_ten(char *out, const char *mantissa, int len, const char *exponent) {
+    static const char *const DIGITS[] = {
+        "\xe2\x81\xb0", "\xc2\xb9",     "\xc2\xb2",     "\xc2\xb3",     "\xe2\x81\xb4",
+        "\xe2\x81\xb5", "\xe2\x81\xb6", "\xe2\x81\xb7", "\xe2\x81\xb8", "\xe2\x81\xb9"};
+    size_t used = (size_t)snprintf(out, FIGURE_BYTES,
+                                   "%.*s\xc3\x97"
+                                   "10%s",
+                                   len, mantissa, exponent[0] == '-' ? "\xe2\x81\xbb" : "");
+    for (exponent += strspn(exponent, "+-0"); *exponent >= '0' && *exponent <= '9'; exponent++) {
+        used += (size_t)snprintf(out + used, FIGURE_BYTES - used, "%s", DIGITS[*exponent - '0']);
+    }
+}
+
 char *figure_number(char out[FIGURE_BYTES], struct figure_unit unit, double value) {
-    units_number(out, value * unit.factor);
+    char number[UNITS_TEXT_BYTES];
+    units_number(number, value * unit.factor);
+    const char *exponent = strchr(number, 'e');
+    if (exponent) {
+        put_power_of_ten(out, number, (int)(exponent - number), exponent + 1);
+    } else {
+        str_copy(out, FIGURE_BYTES, number);
+    }
     return out;
 }
 

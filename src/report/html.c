@@ -55,7 +55,7 @@ void html_figure(struct buf *out, const char *text) {
         if (is_sign) {
             buf_puts(out, "\xe2\x88\x92");
             text++;
-        } else if (strncmp(text, " to ", 4) == 0) {
+        } else if (strncmp(text, " to ", 4) == 0 && isdigit((unsigned char)text[4])) {
             buf_puts(out, " \xe2\x80\x93 ");
             text += 4;
         } else {

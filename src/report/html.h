@@ -12,7 +12,8 @@
 void html_text(struct buf *out, const char *text);
 // The same, cut after max_chars characters with an ellipsis.
 void html_text_cut(struct buf *out, const char *text, size_t max_chars);
-// The same for our own figures: a hyphen before a digit becomes a minus sign, " to " an en dash.
+// The same for our own figures: a hyphen before a digit becomes a minus sign, " to " before an
+// unsigned number an en dash ("-63.1 to -60.8" keeps its word: a dash between signs misleads).
 void html_figure(struct buf *out, const char *text);
 // <tag class="css">escaped text</tag>; css may be NULL.
 void html_element(struct buf *out, const char *tag, const char *css, const char *text);

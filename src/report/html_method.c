@@ -53,20 +53,20 @@ void html_paper_mode(struct buf *out, const struct report_result *result) {
 
 // ---- idle baseline and flags ----
 
+// The mean to the place of the deviation's second digit: "1.604 +- 0.021 W".
 static void put_mean_sd(struct buf *out, double mean, double sd, const char *unit) {
     char text[FIGURE_BYTES];
-    const struct figure_unit plain = {1, ""};
-    buf_puts(out, "<td>");
-    if (isfinite(mean)) {
-        html_figure(out, figure_number(text, plain, mean));
-        if (isfinite(sd)) {
-            buf_puts(out, " \xc2\xb1 ");
-            html_figure(out, figure_number(text, plain, sd));
-        }
-        buf_puts(out, " ");
-        html_text(out, unit);
+    if (!isfinite(mean)) {
+        return;
     }
-    buf_puts(out, "</td>");
+    if (isfinite(sd) && sd > 0) {
+        double digits = 1 - floor(log10(sd));
+        int decimals = digits < 0 ? 0 : digits > 6 ? 6 : (int)digits;
+        snprintf(text, sizeof text, "%.*f \xc2\xb1 %.*f %s", decimals, mean, decimals, sd, unit);
+    } else {
+        snprintf(text, sizeof text, "%.3g %s", mean, unit);
+    }
+    html_figure(out, text);
 }
 
 static void put_idle(struct buf *out, const struct report_idle *idle) {
@@ -74,17 +74,14 @@ static void put_idle(struct buf *out, const struct report_idle *idle) {
     buf_puts(out, "<tr>");
     html_element(out, "td", NULL, figure_date(text, idle->wall_ns));
     buf_printf(out, "<td>%.0f s</td>", idle->duration_s);
-    put_mean_sd(out, idle->cpu_pct_mean, idle->cpu_pct_sd, "%");
     buf_puts(out, "<td>");
+    put_mean_sd(out, idle->cpu_pct_mean, idle->cpu_pct_sd, "%");
+    buf_puts(out, "</td><td>");
     for (uint32_t i = 0; i < idle->n_powers; i++) {
-        char number[FIGURE_BYTES];
         buf_puts(out, i ? "<br>" : "");
         html_text(out, idle->power[i].source);
         buf_puts(out, " ");
-        html_figure(out, figure_number(number, (struct figure_unit){1, ""}, idle->power[i].mean_w));
-        buf_puts(out, " \xc2\xb1 ");
-        html_figure(out, figure_number(number, (struct figure_unit){1, ""}, idle->power[i].sd_w));
-        buf_puts(out, " W");
+        put_mean_sd(out, idle->power[i].mean_w, idle->power[i].sd_w, "W");
     }
     buf_puts(out, "</td>");
     html_element(out, "td", "left", record_flags_text(flags, sizeof flags, idle->flags));

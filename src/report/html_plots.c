@@ -165,13 +165,16 @@ static void put_cost_plot(struct buf *out, const struct report_result *result,
     struct svg_legend legend[REPORT_MAX_MODELS];
     size_t n_legend = model_legend(result, true, legend);
     snprintf(id, sizeof id, "cost-%d", (int)law);
-    snprintf(y_title, sizeof y_title, "%s, %s", info->title, unit.text);
+    snprintf(y_title, sizeof y_title, "%s per request", unit.text);
     snprintf(about, sizeof about,
              "%s per request against prompt tokens at %u generated tokens: "
              "every run, the mean of each size, and the fitted law",
              info->title, result->reference.generated_tokens);
-    const struct svg_axis x = {
-        .title = "Prompt tokens", .min = e.x_min, .max = e.x_max, .from_zero = true};
+    const struct svg_axis x = {.title = "Prompt tokens",
+                               .min = e.x_min,
+                               .max = e.x_max,
+                               .from_zero = true,
+                               .ends_at_max = true};
     const struct svg_axis y = {.title = y_title,
                                .min = e.y_min * unit.factor,
                                .max = e.y_max * unit.factor,
@@ -424,7 +427,7 @@ static void put_phase_plot(struct buf *out, const struct report_result *result,
                                                {"p1 base", "decode", false}};
     bool is_pair = result->n_models == 2;
     struct figure_unit unit = figure_unit_for(chart->part[0], y_max);
-    snprintf(y_title, sizeof y_title, "%s, %s", chart->title, unit.text);
+    snprintf(y_title, sizeof y_title, "%s per request", unit.text);
     const struct svg_axis x = {.title = "Prompt tokens",
                                .min = 0,
                                .max = (double)n,
@@ -461,8 +464,8 @@ void html_phase_plots(struct buf *out, const struct report_result *result) {
              "<h2 id=\"phases\">Where it goes: prefill and decode</h2><p class=\"lead\">Prefill "
              "reads the prompt, decode writes the answer. Short prompts are paid for in "
              "decode, long ones in prefill.</p><div class=\"grid\">");
-    for (size_t i = 0; i < sizeof CHARTS / sizeof CHARTS[0]; i++) {
-        put_phase_plot(out, result, &CHARTS[i]);
-    }
+    bool has_energy = result->model[0].metric[METRIC_prefill_net_j].all.is_resolved;
+    put_phase_plot(out, result, &CHARTS[0]);
+    put_phase_plot(out, result, has_energy ? &CHARTS[1] : &CHARTS[2]);
     buf_puts(out, "</div>");
 }

@@ -97,17 +97,27 @@ static void put_cell(struct buf *out, const struct table_cell *cell) {
         html_figure(out, cell->interval);
         buf_puts(out, "</span>");
     }
+    if (cell->note[0]) {
+        html_element(out, "span", "ci", cell->note);
+    }
     buf_puts(out, "</td>");
 }
 
-static void put_change_cell(struct buf *out, const struct table_cell *cell) {
+static void put_change_cell(struct buf *out, const struct table_cell *cell, bool has_words) {
+    if (!cell->value[0]) {
+        buf_puts(out, "<td></td>");
+        return;
+    }
     buf_printf(out, "<td><b class=\"%s\">", verdict_class(cell));
     html_figure(out, cell->value);
     buf_puts(out, "</b>");
     if (cell->is_number) {
         buf_puts(out, "<span class=\"ci\">");
         html_figure(out, cell->interval);
-        buf_printf(out, "</span><span class=\"ci\">%s</span>", verdict_words(cell));
+        buf_puts(out, "</span>");
+    }
+    if (cell->is_number && has_words) {
+        html_element(out, "span", "ci", verdict_words(cell));
     }
     buf_puts(out, "</td>");
 }
@@ -141,7 +151,7 @@ static void put_table(struct buf *out, const struct report_result *result, bool 
     if (result->n_models == 2) {
         buf_puts(out, "<tr class=\"change\"><th scope=\"row\">Change</th>");
         for (int i = 0; i < TABLE_COLUMNS; i++) {
-            put_change_cell(out, &columns[i].change);
+            put_change_cell(out, &columns[i].change, true);
         }
         buf_puts(out, "</tr>");
     }
@@ -153,12 +163,16 @@ static void put_energy_note(struct buf *out, const struct report_result *result)
     if (result->model[0].n_sources == 0) {
         buf_puts(out, "No energy source was available, so energy was not measured. ");
     }
+    char source[REPORT_MAX_MODELS][4 * RECORD_NAME_BYTES] = {"", ""};
     for (size_t m = 0; m < result->n_models; m++) {
-        char source[4 * RECORD_NAME_BYTES];
-        if (result->model[m].n_sources > 0) {
-            buf_printf(out, "Energy%s%s: gross, source ", result->n_models == 2 ? " of " : "",
-                       result->n_models == 2 ? HTML_ROLE[m] : "");
-            html_text(out, figure_source(source, sizeof source, &result->model[m]));
+        figure_source(source[m], sizeof source[m], &result->model[m]);
+    }
+    bool is_same = result->n_models == 1 || strcmp(source[0], source[1]) == 0;
+    for (size_t m = 0; m < (is_same ? 1 : result->n_models); m++) {
+        if (source[m][0]) {
+            buf_printf(out, "Energy%s%s: gross, source ", is_same ? "" : " of ",
+                       is_same ? "" : HTML_ROLE[m]);
+            html_text(out, source[m]);
             buf_puts(out, ". ");
         }
     }
@@ -221,7 +235,7 @@ void html_all_figures(struct buf *out, const struct report_result *result) {
             put_cell(out, &column.model[m]);
         }
         if (is_pair) {
-            put_change_cell(out, &column.change);
+            put_change_cell(out, &column.change, false);
         }
         html_element(out, "td", "left wrap", metric_info((enum metric_id)i)->meaning);
         buf_puts(out, "</tr>");
@@ -247,6 +261,18 @@ static void put_part(struct buf *out, const struct law_fit *fit, enum metric_id 
     buf_puts(out, "</td>");
 }
 
+// Terms that no law of the study has get no column; a and b always have one.
+static bool has_column(const struct report_result *result, enum law_term term) {
+    for (size_t m = 0; m < result->n_models; m++) {
+        for (unsigned law = 0; law < REPORT_N_LAWS; law++) {
+            if (result->model[m].has_law[law] && result->model[m].law[law].has_term[term]) {
+                return true;
+            }
+        }
+    }
+    return term == LAW_FIXED || term == LAW_PROMPT;
+}
+
 static void put_fit_row(struct buf *out, const struct report_result *result, size_t m,
                         unsigned law) {
     const struct report_model *model = &result->model[m];
@@ -254,16 +280,17 @@ static void put_fit_row(struct buf *out, const struct report_result *result, siz
     buf_puts(out, "<tr>");
     put_model_head(out, result, m);
     if (!model->has_law[law]) {
-        buf_puts(out, "<td class=\"left wrap word\" colspan=\"6\">");
+        buf_puts(out, "<td class=\"left wrap word\" colspan=\"7\">");
         html_text(out, model->law_reason[law] ? model->law_reason[law] : "");
         buf_puts(out, "</td></tr>");
         return;
     }
     const struct law_fit *fit = &model->law[law];
-    put_part(out, fit, metric, LAW_FIXED);
-    put_part(out, fit, metric, LAW_PROMPT);
-    put_part(out, fit, metric, LAW_GENERATED);
-    put_part(out, fit, metric, LAW_QUADRATIC);
+    for (unsigned term = 0; term < LAW_N_TERMS; term++) {
+        if (has_column(result, (enum law_term)term)) {
+            put_part(out, fit, metric, (enum law_term)term);
+        }
+    }
     buf_printf(out, "<td>%.4f</td><td>", fit->r2);
     if (isfinite(fit->mean_abs_pct_error)) {
         buf_printf(out, "%.1f&nbsp;%%", fit->mean_abs_pct_error);
@@ -274,13 +301,15 @@ static void put_fit_row(struct buf *out, const struct report_result *result, siz
 static void put_contrast(struct buf *out, const struct law_contrast *contrast) {
     char text[FIGURE_BYTES];
     buf_puts(out, "<td>");
-    if (contrast->is_valid && isfinite(contrast->ratio)) {
+    if (contrast->is_valid && isfinite(contrast->ratio_ci95.low)) {
         html_figure(out, figure_change(text, contrast->ratio));
         buf_puts(out, "<span class=\"ci\">");
         html_figure(out, figure_change_interval(text, contrast->ratio_ci95));
         buf_puts(out, "</span>");
-    } else if (contrast->is_valid) {
+    } else if (contrast->is_valid) { // the base's is not clearly different from 0
+        buf_puts(out, "<span class=\"word\">difference: ");
         html_text(out, figure_p(text, contrast->p_equal));
+        buf_puts(out, "</span>");
     }
     buf_puts(out, "</td>");
 }
@@ -291,10 +320,11 @@ static void put_comparison(struct buf *out, const struct report_result *result, 
         return;
     }
     buf_puts(out, "<tr class=\"change\"><th scope=\"row\">Change</th>");
-    put_contrast(out, &c->term[LAW_FIXED]);
-    put_contrast(out, &c->term[LAW_PROMPT]);
-    put_contrast(out, &c->term[LAW_GENERATED]);
-    put_contrast(out, &c->term[LAW_QUADRATIC]);
+    for (unsigned term = 0; term < LAW_N_TERMS; term++) {
+        if (has_column(result, (enum law_term)term)) {
+            put_contrast(out, &c->term[term]);
+        }
+    }
     buf_puts(out, "<td></td><td></td></tr>");
 }
 
@@ -305,7 +335,7 @@ static bool is_fitted(const struct report_result *result, unsigned law) {
 
 static void put_law_group(struct buf *out, const struct report_result *result, unsigned law) {
     char words[LAW_TEXT_BYTES];
-    buf_puts(out, "<tbody><tr class=\"group\"><th colspan=\"7\" scope=\"rowgroup\">");
+    buf_puts(out, "<tbody><tr class=\"group\"><th colspan=\"8\" scope=\"rowgroup\">");
     html_text(out, metric_info(report_law_metric((enum report_law)law))->title);
     for (size_t m = 0; m < result->n_models; m++) {
         if (result->model[m].has_law[law]) {
@@ -313,7 +343,7 @@ static void put_law_group(struct buf *out, const struct report_result *result, u
             if (result->n_models == 2) {
                 buf_printf(out, "%s: ", HTML_ROLE[m]);
             }
-            html_figure(out, law_words(words, &result->model[m].law[law]));
+            html_text(out, law_words(words, &result->model[m].law[law]));
             buf_puts(out, "</span>");
         }
     }
@@ -325,40 +355,57 @@ static void put_law_group(struct buf *out, const struct report_result *result, u
     buf_puts(out, "</tbody>");
 }
 
+static void put_missing(struct buf *out, const struct report_result *result) {
+    const char *before = "<p class=\"small\">No law for: ";
+    const char *after = "";
+    for (unsigned law = 0; law < REPORT_N_LAWS; law++) {
+        if (!is_fitted(result, law)) {
+            const char *reason = result->model[0].law_reason[law];
+            buf_puts(out, before);
+            html_text(out, metric_info(report_law_metric((enum report_law)law))->title);
+            buf_puts(out, " (");
+            html_text(out, reason ? reason : "");
+            buf_puts(out, ")");
+            before = "; ";
+            after = ".</p>";
+        }
+    }
+    buf_puts(out, after);
+}
+
+// With one generated length c cannot be told from a; the reader must know.
+static void put_hidden_note(struct buf *out, const struct report_result *result) {
+    const struct report_model *model = &result->model[0];
+    if (model->has_law[REPORT_LAW_TIME] && model->law[REPORT_LAW_TIME].n_generated_lengths == 1) {
+        buf_printf(out, " All runs generate %u tokens, so their cost is part of the fixed one, a.",
+                   result->reference.generated_tokens);
+    }
+}
+
 void html_fits(struct buf *out, const struct report_result *result) {
-    size_t n_missing = 0;
-    buf_puts(
-        out,
-        "<h2 id=\"laws\">The laws</h2><p class=\"lead\">cost = a + b \xc2\xb7 prompt tokens + c "
-        "\xc2\xb7 generated tokens. A quadratic term is added only where the data demand it. "
-        "Typical error: each prompt size predicted by a fit that has not seen it.</p>"
-        "<div class=\"scroll\"><table><thead><tr><th>Cost</th><th>Fixed, a</th><th>Per prompt "
-        "token, b</th><th>Per generated token, c</th><th>Quadratic</th><th>R\xc2\xb2</th>"
-        "<th>Typical error</th></tr></thead>");
+    static const char *const HEADS[LAW_N_TERMS] = {"Fixed, a", "Per prompt token, b",
+                                                   "Per generated token, c", "Quadratic",
+                                                   "Prompt \xc3\x97 generated"};
+    buf_puts(out,
+             "<h2 id=\"laws\">The laws</h2><p class=\"lead\">cost = a + b \xc2\xb7 prompt tokens "
+             "+ c \xc2\xb7 generated tokens. A quadratic term is added only where the data "
+             "demand it. Typical error: each prompt size predicted by a fit that has not seen "
+             "it.");
+    put_hidden_note(out, result);
+    buf_puts(out, "</p><div class=\"scroll\"><table><thead><tr><th>Cost</th>");
+    for (unsigned term = 0; term < LAW_N_TERMS; term++) {
+        if (has_column(result, (enum law_term)term)) {
+            html_element(out, "th", NULL, HEADS[term]);
+        }
+    }
+    buf_puts(out, "<th>R\xc2\xb2</th><th>Typical error</th></tr></thead>");
     for (unsigned law = 0; law < REPORT_N_LAWS; law++) {
         if (is_fitted(result, law)) {
             put_law_group(out, result, law);
-        } else {
-            n_missing++;
         }
     }
     buf_puts(out, "</table></div>");
-    if (n_missing > 0) {
-        buf_puts(out, "<p class=\"small\">No law for: ");
-        const char *comma = "";
-        for (unsigned law = 0; law < REPORT_N_LAWS; law++) {
-            if (!is_fitted(result, law)) {
-                const char *reason = result->model[0].law_reason[law];
-                buf_puts(out, comma);
-                html_text(out, metric_info(report_law_metric((enum report_law)law))->title);
-                buf_puts(out, " (");
-                html_text(out, reason ? reason : "");
-                buf_puts(out, ")");
-                comma = "; ";
-            }
-        }
-        buf_puts(out, ".</p>");
-    }
+    put_missing(out, result);
 }
 
 // ---- raw records ----

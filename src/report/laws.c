@@ -44,9 +44,27 @@ char *law_equation(char out[LAW_TEXT_BYTES], const struct law_fit *fit, enum met
     return out;
 }
 
+static bool is_negative_for_sure(const struct law_fit *fit) {
+    for (unsigned i = LAW_FIXED; i <= LAW_GENERATED; i++) {
+        if (fit->has_term[i] && fit->ci95[i].high < 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_no_slope(const struct law_fit *fit) {
+    return fit->has_term[LAW_PROMPT] && fit->ci95[LAW_PROMPT].low <= 0 &&
+           fit->ci95[LAW_PROMPT].high >= 0;
+}
+
 static int put_quadratic(char *out, size_t size, const struct law_fit *fit) {
     char p[FIGURE_BYTES];
     double share = 100 * fit->max_quadratic_share;
+    if (has_no_slope(fit) && !fit->has_term[LAW_QUADRATIC]) {
+        return snprintf(out, size,
+                        "Does not depend on prompt tokens as far as the noise lets see.");
+    }
     if (fit->has_term[LAW_QUADRATIC]) {
         return snprintf(
             out, size, "Not linear: the prompt's square is needed (up to %.1f %% of the cost, %s).",
@@ -66,16 +84,11 @@ char *law_words(char out[LAW_TEXT_BYTES], const struct law_fit *fit) {
     char p[FIGURE_BYTES];
     int n = put_quadratic(out, LAW_TEXT_BYTES, fit);
     size_t used = n > 0 ? (size_t)n : 0;
-    bool is_hidden = fit->n_generated_lengths == 1 && fit->generated_typical > 0;
-    if (is_hidden && used < LAW_TEXT_BYTES) {
-        n = snprintf(out + used, LAW_TEXT_BYTES - used,
-                     " All runs generate %.0f tokens, so their cost is part of the fixed one.",
-                     fit->generated_typical);
-        used += n > 0 ? (size_t)n : 0;
-    }
     if (fit->has_negative_coef && used < LAW_TEXT_BYTES) {
-        n = snprintf(out + used, LAW_TEXT_BYTES - used,
-                     " A negative coefficient is not physical: it is noise, or the law is wrong.");
+        n = snprintf(out + used, LAW_TEXT_BYTES - used, "%s",
+                     is_negative_for_sure(fit)
+                         ? " A negative coefficient is not physical: the law does not hold here."
+                         : " The negative coefficient is within its noise of zero.");
         used += n > 0 ? (size_t)n : 0;
     }
     if (fit->is_lack_of_fit && used < LAW_TEXT_BYTES) {

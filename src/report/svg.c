@@ -7,9 +7,10 @@
 #include "report/html.h"
 
 // The drawing's own units; CSS scales the whole. Text sizes are in style.css.
-static const double WIDTH = 480, HEIGHT = 300;
+static const double WIDTH = 480, HEIGHT = 312;
 static const double CHAR_WIDTH = 6.7; // of a digit at the tick labels' size
-static const double LEGEND_ROW = 19, TITLE_ROW = 24, X_LABEL_ROW = 22, X_TITLE_ROW = 20;
+static const double WIDE_CHAR = 8.2;  // of a legend's letters, at the larger size of small screens
+static const double LEGEND_ROW = 19, TITLE_ROW = 28, X_LABEL_ROW = 22, X_TITLE_ROW = 20;
 
 enum { MAX_Y_TICKS = 6, MAX_X_TICKS = 8, LABEL_BYTES = 24, MAX_LEGEND_CHARS = 30 };
 
@@ -113,7 +114,11 @@ static void prepare(const struct svg_axis *axis, size_t max_ticks, struct svg_sc
         ticks->n = svg_round_ticks(scale->min, scale->max, max_ticks, ticks->at);
         label_numbers(ticks, false);
         scale->min = fmin(scale->min, ticks->at[0]);
-        scale->max = fmax(scale->max, ticks->at[ticks->n - 1]);
+        double room = scale->max + (scale->max - scale->min) * 0.03;
+        while (axis->ends_at_max && ticks->n > 2 && ticks->at[ticks->n - 1] > room) {
+            ticks->n--;
+        }
+        scale->max = fmax(axis->ends_at_max ? room : scale->max, ticks->at[ticks->n - 1]);
     }
     if (!(scale->max > scale->min)) {
         scale->max = scale->is_log ? scale->min * 2 : scale->min + 1;
@@ -153,7 +158,7 @@ static size_t longest_label(const struct ticks *ticks) {
 static double legend_width(const struct svg_legend *entry) {
     size_t len = strlen(entry->text);
     len = len > MAX_LEGEND_CHARS ? MAX_LEGEND_CHARS + 1 : len;
-    return 22 + (double)len * CHAR_WIDTH + 14;
+    return 19 + (double)len * WIDE_CHAR + 12;
 }
 
 // Lays entries out in rows from the left; draws them when is_drawing; returns the height.
@@ -195,7 +200,7 @@ static void draw_y_axis(struct svg_plot *plot, const struct ticks *ticks, const 
         html_figure(plot->out, ticks->label[i]);
         buf_puts(plot->out, "</text>");
     }
-    buf_printf(plot->out, "<text class=\"axis-title\" x=\"4\" y=\"%.1f\">", plot->top - 10);
+    buf_printf(plot->out, "<text class=\"axis-title\" x=\"4\" y=\"%.1f\">", plot->top - 13);
     html_text(plot->out, title);
     buf_puts(plot->out, "</text>");
 }

@@ -16,6 +16,8 @@ struct svg_axis {
     double min, max;   // of the data; a linear axis is extended to round numbers
     bool is_log;       // min must be > 0
     bool from_zero;    // linear only
+    bool
+        ends_at_max; // linear: the axis ends a little after max instead of at the next round number
     // Where ticks are wished (thinned so that labels do not touch), and their labels if they are
     // not the numbers themselves. NULL: round numbers.
     const double *ticks;

@@ -22,7 +22,7 @@ static const struct report_mean *mean_of(const struct report_model *model, enum 
     return is_reference ? &m->reference : &m->all;
 }
 
-static void fill_cell(const struct report_mean *mean, struct figure_unit unit,
+static void fill_cell(const struct report_mean *mean, size_t n_cells, struct figure_unit unit,
                       struct table_cell *out) {
     *out = (struct table_cell){.is_number = mean->n_cells > 0 && mean->is_resolved};
     if (mean->n_cells == 0) {
@@ -32,6 +32,9 @@ static void fill_cell(const struct report_mean *mean, struct figure_unit unit,
     } else {
         figure_number(out->value, unit, mean->value);
         figure_interval(out->interval, unit, mean->ci95);
+        if (mean->n_cells < n_cells) {
+            snprintf(out->note, sizeof out->note, "%zu of %zu sizes", mean->n_cells, n_cells);
+        }
     }
 }
 
@@ -44,7 +47,7 @@ static void fill_change(enum metric_id metric, const struct report_change *chang
         figure_change(percent->value, change->ratio);
         figure_change_interval(percent->interval, change->ci95);
     } else {
-        str_copy(percent->value, sizeof percent->value, change->n_cells > 0 ? "unresolved" : "-");
+        str_copy(percent->value, sizeof percent->value, change->n_cells > 0 ? "unresolved" : "");
     }
     *times = *percent;
     if (is_number) {
@@ -82,7 +85,8 @@ void table_fill_column(const struct report_result *result, enum metric_id metric
     str_copy(out->unit, sizeof out->unit, unit.text);
     fill_note(result, metric, out->note, sizeof out->note);
     for (size_t i = 0; i < result->n_models; i++) {
-        fill_cell(mean_of(&result->model[i], metric, is_reference), unit, &out->model[i]);
+        fill_cell(mean_of(&result->model[i], metric, is_reference),
+                  is_reference ? 0 : result->model[i].n_cells, unit, &out->model[i]);
     }
     if (result->n_models == 2) {
         fill_change(metric,

@@ -13,6 +13,7 @@ enum { TABLE_COLUMNS = 5 };
 struct table_cell {
     char value[FIGURE_BYTES];    // "12.3", "unresolved", "not measured"
     char interval[FIGURE_BYTES]; // "12.1 to 12.5" or ""
+    char note[FIGURE_BYTES];     // "2 of 8 sizes" where not all were measured, or ""
     bool is_number;
     int verdict; // of changes: 1 better, -1 worse, 0 unclear
 };
