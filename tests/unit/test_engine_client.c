@@ -78,7 +78,7 @@ static double seconds_since(const struct traces *traces) {
 static enum wl_status start_fault(const char *fault, struct engine **engine, struct wl_err *err) {
     setenv("FAKE_ENGINE_FAULT", fault, 1);
     struct engine_options options = {
-        .path = fake_path, .hello_timeout_ns = ms(3000), .cancel_grace_ns = ms(300)};
+        .path = fake_path, .hello_timeout_ns = ms(20000), .cancel_grace_ns = ms(300)};
     return engine_start(&options, engine, err);
 }
 
@@ -517,8 +517,10 @@ static void check_run_fault(const struct run_fault *row) {
     struct wl_err err = {0};
     struct engine_run_result result;
     struct engine_run_events events = {.on_token = ignore_token};
+    // Short only where it is what ends the run: a busy machine may be silent for a while.
+    int64_t silence_ns = row->status == WL_TIMEOUT ? ms(400) : ms(20000);
     struct engine_run_options options = {
-        .prompt = "x", .n_predict = 4, .wait = {.silence_ns = ms(400)}};
+        .prompt = "x", .n_predict = 4, .wait = {.silence_ns = silence_ns}};
     int64_t t0_ns = os_now_ns();
     assert_int_equal(start_fault(row->fault, &engine, &err), WL_OK);
     enum wl_status status = engine_load(engine, &LOAD, NULL, NULL, &err);
@@ -534,7 +536,7 @@ static void check_run_fault(const struct run_fault *row) {
     assert_false(engine_is_running(engine));
     assert_int_equal(engine_pid(engine), -1);
     engine_stop(engine);
-    assert_true(os_now_ns() - t0_ns < ms(5000));
+    assert_true(os_now_ns() - t0_ns < ms(15000));
 }
 
 static void reports_bad_runs(void **state) {
@@ -626,7 +628,7 @@ static void cancels_a_run(void **state) {
     struct wl_err err;
     assert_int_equal(engine_run(engine, &options, NULL, &result, &err), WL_INTERRUPTED);
     assert_int_equal(result.stop, ENGINE_STOP_CANCEL);
-    assert_in_range(result.n_generated, 10, 1000);
+    assert_in_range(result.n_generated, 1, 1000);
     assert_non_null(result.text);
     engine_run_result_release(&result);
     assert_true(engine_is_running(engine));

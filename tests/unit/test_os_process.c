@@ -279,7 +279,7 @@ static void keeps_time(void **state) {
     int64_t t0_ns = os_now_ns(), cpu0_ns = os_own_cpu_ns();
     os_sleep_until_ns(t0_ns + 30000000);
     int64_t slept_ns = os_now_ns() - t0_ns;
-    assert_true(slept_ns >= 30000000 && slept_ns < 500000000);
+    assert_true(slept_ns >= 30000000 && slept_ns < 5000000000);
     assert_true(os_own_cpu_ns() - cpu0_ns < 20000000);
     assert_true(os_thread_cpu_ns() <= os_own_cpu_ns());
     os_sleep_until_ns(t0_ns); // the past: returns at once
