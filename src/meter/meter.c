@@ -71,44 +71,45 @@ static const struct meter_source *first_available(const struct meter_env *env) {
     return NULL;
 }
 
-static enum wl_status unknown_source(const char *name, struct wl_err *err) {
+static void say_unknown(const char *name, struct wl_err *err) {
     const char *names[N_SOURCES + 2] = {"auto"};
     for (size_t i = 0; i < N_SOURCES; i++) {
         names[i + 1] = SOURCES[i]->name;
     }
     const char *nearest = str_nearest(name, names);
-    return wl_err_set(
-        err, WL_NOT_FOUND, "no energy source is named '%.64s'%s%s%s; 'wattlaw doctor' lists them",
-        name, nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+    wl_err_set(err, WL_NOT_FOUND,
+               "no energy source is named '%.64s'%s%s%s; 'wattlaw doctor' lists them", name,
+               nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 }
 
-// "powercap:psys" -> the source, and the argument behind the colon.
-static enum wl_status find_source(const struct meter_env *env, const char *name,
-                                  const struct meter_source **source, const char **argument,
-                                  struct wl_err *err) {
+// "powercap:psys" -> the source, and the argument behind the colon. NULL when there is none.
+static const struct meter_source *find_source(const struct meter_env *env, const char *name,
+                                              const char **argument, struct wl_err *err) {
     const char *colon = strchr(name, ':');
     size_t len = colon ? (size_t)(colon - name) : strlen(name);
     *argument = colon ? colon + 1 : NULL;
-    *source = NULL;
     if (strcmp(name, "auto") == 0) {
-        *source = first_available(env);
-        return *source ? WL_OK : wl_err_set(err, WL_NOT_FOUND, "no energy source is available");
+        const struct meter_source *source = first_available(env);
+        if (!source) {
+            wl_err_set(err, WL_NOT_FOUND, "no energy source is available");
+        }
+        return source;
     }
     for (size_t i = 0; i < N_SOURCES; i++) {
         if (strlen(SOURCES[i]->name) == len && memcmp(SOURCES[i]->name, name, len) == 0) {
-            *source = SOURCES[i];
+            return SOURCES[i];
         }
     }
-    return *source ? WL_OK : unknown_source(name, err);
+    say_unknown(name, err);
+    return NULL;
 }
 
 enum wl_status meter_open(const struct meter_env *env, const char *name, struct meter **out,
                           struct wl_err *err) {
-    const struct meter_source *source;
     const char *argument;
-    enum wl_status status = find_source(env, name, &source, &argument, err);
-    if (status != WL_OK) {
-        return status;
+    const struct meter_source *source = find_source(env, name, &argument, err);
+    if (!source) {
+        return WL_NOT_FOUND;
     }
     struct meter *meter = calloc(1, sizeof *meter);
     if (!meter) {
@@ -117,7 +118,7 @@ enum wl_status meter_open(const struct meter_env *env, const char *name, struct 
     meter->source = source;
     str_copy(meter->info.name, sizeof meter->info.name, source->name);
     str_copy(meter->info.title, sizeof meter->info.title, source->title);
-    status = source->open(env, argument, &meter->info, &meter->state, err);
+    enum wl_status status = source->open(env, argument, &meter->info, &meter->state, err);
     if (status != WL_OK) {
         free(meter);
         wl_err_prefix(err, "cannot open energy source '%.64s'", name);

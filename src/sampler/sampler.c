@@ -10,7 +10,7 @@
 
 #include "base/units.h"
 #include "meter/platform.h"
-#include "sampler/sampler_source.h"
+#include "sampler/sampler_state.h"
 
 enum {
     DEFAULT_MAX_ROWS = 20000,
@@ -21,53 +21,14 @@ enum {
 };
 static const int64_t DEFAULT_PERIOD_NS = 100000000;
 static const int64_t NS_PER_MS = 1000000;
-static const int64_t EDGE_TOLERANCE_NS = 5000000;
 
-static const struct sampler_source *const SOURCES[] = {
-    &sampler_source_process, &sampler_source_machine, &sampler_source_pss,
-    &sampler_source_freq,    &sampler_source_temp,    &sampler_source_throttle};
-enum { N_SOURCES = sizeof SOURCES / sizeof SOURCES[0] };
-
-struct slot {
-    void *state; // NULL: nothing to read
-    int64_t next_ns;
-    int64_t cost_ns;
-    int64_t period_ns;
-};
-
-struct meter_slot {
-    struct meter *meter;
-    struct meter_total *total;
-    int64_t next_ns;
-};
-
-struct sampler {
-    struct sampler_env env;
-    const struct os_clock *clock;
-    bool has_real_clock;
-    int64_t (*thread_cpu_ns)(void);
-    int64_t period_ns;
-    char *root;
-
-    pthread_t thread;
-    bool has_thread;
-    pthread_mutex_t lock; // guards all below
-    pthread_cond_t wake;  // CLOCK_MONOTONIC; is_stopping was set
-    bool is_stopping, is_stopped;
-
-    struct slot slot[N_SOURCES];
-    struct meter_slot meter[SAMPLER_MAX_METERS];
-    size_t n_meters;
-
-    struct sampler_row *rows;
-    size_t n_rows, capacity, max_rows;
-    uint64_t last_seq;
-
-    int64_t t_start_ns, t_stop_ns, t_next_ns;
-    int64_t thread_total_ns; // CPU clock of the thread after its last row
-    int64_t other_total_ns;  // rows taken on callers' threads
-    uint64_t n_missed, n_dropped, n_failed_reads;
-    int64_t max_late_ns;
+static const struct sampler_source *const SOURCES[SAMPLER_N_SLOTS] = {
+    [SAMPLER_SLOT_PROCESS] = &sampler_source_process,
+    [SAMPLER_SLOT_MACHINE] = &sampler_source_machine,
+    [SAMPLER_SLOT_PSS] = &sampler_source_pss,
+    [SAMPLER_SLOT_FREQ] = &sampler_source_freq,
+    [SAMPLER_SLOT_TEMP] = &sampler_source_temp,
+    [SAMPLER_SLOT_THROTTLE] = &sampler_source_throttle,
 };
 
 static int64_t now_ns(const struct sampler *s) {
@@ -128,7 +89,7 @@ static void fill_row(struct sampler *s, struct sampler_row *row, bool is_full) {
         row->energy_j[i] = (double)NAN;
     }
     int64_t before_ns = now_ns(s);
-    for (size_t i = 0; i < N_SOURCES; i++) {
+    for (size_t i = 0; i < SAMPLER_N_SLOTS; i++) {
         if (SOURCES[i]->is_fast) {
             read_slot(s, i, row, before_ns, is_full);
         }
@@ -139,7 +100,7 @@ static void fill_row(struct sampler *s, struct sampler_row *row, bool is_full) {
     int64_t width_ns = now_ns(s) - before_ns;
     row->t_ns = before_ns + width_ns / 2;
     row->half_width_ns = (uint32_t)fmin((double)width_ns / 2, (double)UINT32_MAX);
-    for (size_t i = 0; i < N_SOURCES; i++) {
+    for (size_t i = 0; i < SAMPLER_N_SLOTS; i++) {
         if (!SOURCES[i]->is_fast && !(row->flags & SAMPLER_IS_GONE && SOURCES[i]->follows_pid)) {
             read_slot(s, i, row, before_ns, is_full);
         }
@@ -188,9 +149,8 @@ static enum wl_status take_row(struct sampler *s, uint32_t flags, bool is_full,
     return WL_OK;
 }
 
-// A row on a thread that is not the sampler's own.
-static enum wl_status take_row_here(struct sampler *s, uint32_t flags, bool is_full,
-                                    struct sampler_row *out, struct wl_err *err) {
+enum wl_status sampler_take_row(struct sampler *s, uint32_t flags, bool is_full,
+                                struct sampler_row *out, struct wl_err *err) {
     int64_t before_ns = s->thread_cpu_ns();
     enum wl_status status = take_row(s, flags, is_full, out, err);
     s->other_total_ns += s->thread_cpu_ns() - before_ns;
@@ -337,12 +297,12 @@ static enum wl_status begin(struct sampler *s, const struct sampler_options *opt
     if (status != WL_OK) {
         return status;
     }
-    for (size_t i = 0; i < N_SOURCES; i++) {
+    for (size_t i = 0; i < SAMPLER_N_SLOTS; i++) {
         open_slot(s, i);
     }
     s->t_start_ns = now_ns(s);
     s->t_next_ns = s->t_start_ns + s->period_ns;
-    status = take_row_here(s, SAMPLER_IS_MARK, true, NULL, err);
+    status = sampler_take_row(s, SAMPLER_IS_MARK, true, NULL, err);
     if (status == WL_OK && !options->has_no_thread) {
         int error = start_thread(s);
         if (error) {
@@ -385,7 +345,7 @@ void sampler_stop(struct sampler *s) {
         pthread_join(s->thread, NULL);
     }
     pthread_mutex_lock(&s->lock);
-    take_row_here(s, SAMPLER_IS_MARK, true, NULL, NULL);
+    sampler_take_row(s, SAMPLER_IS_MARK, true, NULL, NULL);
     s->t_stop_ns = now_ns(s);
     s->is_stopped = true;
     pthread_mutex_unlock(&s->lock);
@@ -398,7 +358,7 @@ void sampler_free(struct sampler *s) {
     if (!s->is_stopped) {
         sampler_stop(s);
     }
-    for (size_t i = 0; i < N_SOURCES; i++) {
+    for (size_t i = 0; i < SAMPLER_N_SLOTS; i++) {
         close_slot(s, i);
     }
     for (size_t i = 0; i < s->n_meters; i++) {
@@ -417,7 +377,7 @@ enum wl_status sampler_mark(struct sampler *s, struct sampler_row *out, struct w
     pthread_mutex_lock(&s->lock);
     enum wl_status status = s->is_stopped
                                 ? wl_err_set(err, WL_FAILED, "the sampler has been stopped")
-                                : take_row_here(s, SAMPLER_IS_MARK, true, out, err);
+                                : sampler_take_row(s, SAMPLER_IS_MARK, true, out, err);
     pthread_mutex_unlock(&s->lock);
     return status;
 }
@@ -425,7 +385,7 @@ enum wl_status sampler_mark(struct sampler *s, struct sampler_row *out, struct w
 enum wl_status sampler_tick(struct sampler *s, struct wl_err *err) {
     pthread_mutex_lock(&s->lock);
     uint32_t flags = note_deadline(s);
-    enum wl_status status = take_row_here(s, flags, false, NULL, err);
+    enum wl_status status = sampler_take_row(s, flags, false, NULL, err);
     pthread_mutex_unlock(&s->lock);
     return status;
 }
@@ -433,7 +393,7 @@ enum wl_status sampler_tick(struct sampler *s, struct wl_err *err) {
 enum wl_status sampler_set_pid(struct sampler *s, pid_t pid, struct wl_err *err) {
     pthread_mutex_lock(&s->lock);
     s->env.pid = pid;
-    for (size_t i = 0; i < N_SOURCES; i++) {
+    for (size_t i = 0; i < SAMPLER_N_SLOTS; i++) {
         if (SOURCES[i]->follows_pid) {
             close_slot(s, i);
             open_slot(s, i);
@@ -442,122 +402,7 @@ enum wl_status sampler_set_pid(struct sampler *s, pid_t pid, struct wl_err *err)
     for (size_t i = 0; i < s->n_meters; i++) {
         meter_set_pid(s->meter[i].meter, pid);
     }
-    enum wl_status status = take_row_here(s, SAMPLER_IS_MARK, true, NULL, err);
+    enum wl_status status = sampler_take_row(s, SAMPLER_IS_MARK, true, NULL, err);
     pthread_mutex_unlock(&s->lock);
     return status;
-}
-
-enum wl_status sampler_rows(const struct sampler *s, const struct sampler_row **rows, size_t *n,
-                            struct wl_err *err) {
-    if (!s->is_stopped) {
-        return wl_err_set(err, WL_BUSY, "the sampler is running; stop it or copy its rows");
-    }
-    *rows = s->rows;
-    *n = s->n_rows;
-    return WL_OK;
-}
-
-size_t sampler_copy_since(struct sampler *s, uint64_t seq, struct sampler_row *rows, size_t max) {
-    pthread_mutex_lock(&s->lock);
-    uint64_t first_seq = s->n_rows ? s->rows[0].seq : s->last_seq + 1;
-    size_t begin = seq < first_seq ? 0 : (size_t)(seq - first_seq + 1);
-    size_t n = begin < s->n_rows ? s->n_rows - begin : 0;
-    n = n < max ? n : max;
-    if (n) {
-        memcpy(rows, s->rows + begin, n * sizeof *rows);
-    }
-    pthread_mutex_unlock(&s->lock);
-    return n;
-}
-
-// First row at or after t_ns; n_rows when there is none.
-static size_t first_row_at(const struct sampler *s, int64_t t_ns) {
-    size_t low = 0, high = s->n_rows;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (s->rows[middle].t_ns < t_ns) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-enum wl_status sampler_copy_window(struct sampler *s, int64_t t0_ns, int64_t t1_ns,
-                                   struct sampler_row **rows, size_t *n, struct wl_err *err) {
-    *rows = NULL;
-    *n = 0;
-    if (t1_ns < t0_ns) {
-        return wl_err_set(err, WL_INPUT, "the window ends before it begins");
-    }
-    pthread_mutex_lock(&s->lock);
-    size_t begin = first_row_at(s, t0_ns), end = first_row_at(s, t1_ns);
-    end += end < s->n_rows && s->rows[end].t_ns == t1_ns;
-    size_t count = end - begin;
-    enum wl_status status = WL_OK;
-    *rows = malloc((count ? count : 1) * sizeof **rows);
-    if (!*rows) {
-        status = wl_err_set(err, WL_MEMORY, "out of memory");
-    } else if (count) {
-        memcpy(*rows, s->rows + begin, count * sizeof **rows);
-        *n = count;
-    }
-    pthread_mutex_unlock(&s->lock);
-    return status;
-}
-
-// --- energy and cost ----------------------------------------------------------------------------
-
-// An edge that lies just outside the readings is moved onto them.
-static int64_t snap(int64_t t_ns, int64_t from_ns, int64_t until_ns) {
-    if (t_ns < from_ns && from_ns - t_ns <= EDGE_TOLERANCE_NS) {
-        return from_ns;
-    }
-    return t_ns > until_ns && t_ns - until_ns <= EDGE_TOLERANCE_NS ? until_ns : t_ns;
-}
-
-enum wl_status sampler_energy(struct sampler *s, size_t index, int64_t t0_ns, int64_t t1_ns,
-                              struct meter_energy *out, struct wl_err *err) {
-    if (index >= s->n_meters) {
-        return wl_err_set(err, WL_NOT_FOUND, "there is no energy source %zu, only %zu", index,
-                          s->n_meters);
-    }
-    pthread_mutex_lock(&s->lock);
-    const struct meter_total *total = s->meter[index].total;
-    if (!s->is_stopped && t1_ns > meter_total_known_until_ns(total)) {
-        take_row_here(s, 0, true, NULL, NULL);
-    }
-    int64_t from_ns = meter_total_known_from_ns(total);
-    int64_t until_ns = meter_total_known_until_ns(total);
-    enum wl_status status = meter_total_window(total, snap(t0_ns, from_ns, until_ns),
-                                               snap(t1_ns, from_ns, until_ns), out, err);
-    pthread_mutex_unlock(&s->lock);
-    return status;
-}
-
-void sampler_cost(struct sampler *s, struct sampler_cost *out) {
-    pthread_mutex_lock(&s->lock);
-    const struct slot *pss = NULL;
-    for (size_t i = 0; i < N_SOURCES; i++) {
-        pss = SOURCES[i] == &sampler_source_pss ? &s->slot[i] : pss;
-    }
-    int64_t end_ns = s->is_stopped ? s->t_stop_ns : now_ns(s);
-    *out = (struct sampler_cost){.cpu_ns = s->thread_total_ns + s->other_total_ns,
-                                 .wall_ns = end_ns - s->t_start_ns,
-                                 .n_rows = s->last_seq,
-                                 .n_missed = s->n_missed,
-                                 .max_late_ns = s->max_late_ns,
-                                 .pss_cost_ns = pss->cost_ns,
-                                 .pss_period_ns = pss->period_ns,
-                                 .n_dropped_rows = s->n_dropped,
-                                 .n_failed_meter_reads = s->n_failed_reads};
-    pthread_mutex_unlock(&s->lock);
-    out->pct = out->wall_ns > 0 ? 100.0 * (double)out->cpu_ns / (double)out->wall_ns : 0;
-}
-
-double sampler_cost_pct(struct sampler *s) {
-    struct sampler_cost cost;
-    sampler_cost(s, &cost);
-    return cost.pct;
 }
