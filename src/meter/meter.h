@@ -91,7 +91,8 @@ struct meter_env {
     const char *root;             // in front of /proc and /sys; NULL or "" or "/" is the machine
     const struct os_clock *clock; // NULL: OS_CLOCK_REAL
     pid_t pid;                    // whose CPU time the model counts; 0: the whole machine
-    // Work done so far, for the model; each may be NULL.
+    // Work done so far, for the model; each may be NULL. Called on the thread that reads the meter
+    // (the sampler's), so they must be safe there.
     double (*traffic_bytes)(void *work_context);
     double (*flops)(void *work_context);
     void *work_context;

@@ -477,8 +477,9 @@ enum wl_status meter_total_window(const struct meter_total *total, int64_t t0_ns
     if (out->coverage < 1 - 1e-9) {
         out->flags |= RECORD_GAP;
     }
-    // Fewer than ten refreshes: the edges are more than a few percent of the whole.
-    if ((double)total->info.native_period_ns * 1e-9 * 10 > window_s) {
+    // Fewer than ten refreshes or steps: the edges are more than a few percent of the whole.
+    if ((double)total->info.native_period_ns * 1e-9 * 10 > window_s ||
+        (is_counter && total->info.quantum * 10 > out->gross_j)) {
         out->flags |= RECORD_SHORT;
     }
     return WL_OK;

@@ -78,7 +78,8 @@ void sampler_stop(struct sampler *sampler);
 void sampler_free(struct sampler *sampler); // stops first; NULL is fine
 
 // A full row now, Pss included, copied to `out` (may be NULL). Any thread. NOT_FOUND when the
-// process has ended; the row (flag SAMPLER_IS_GONE) is kept and copied all the same.
+// process has ended; the row (flag SAMPLER_IS_GONE) is kept and copied all the same. When the Pss
+// of a large process took long, a light row follows, so that the last reading is fresh on return.
 enum wl_status sampler_mark(struct sampler *sampler, struct sampler_row *out, struct wl_err *err);
 // From now on another process (the engine was restarted). Its CPU time starts anew.
 enum wl_status sampler_set_pid(struct sampler *sampler, pid_t pid, struct wl_err *err);

@@ -138,7 +138,7 @@ static void the_thread_keeps_time(void **state) {
     // Every deadline was served or counted.
     int64_t n_due = cost.wall_ns / (20 * MS);
     int64_t n_seen = (int64_t)n - 2 + (int64_t)cost.n_missed;
-    assert_true(n_seen >= n_due - 1 && n_seen <= n_due + 1);
+    assert_true(n_seen >= n_due - 1 && n_seen <= n_due + 3); // light rows may follow the marks
     assert_true(n >= 10);
     for (size_t i = 1; i < n; i++) {
         assert_true(rows[i].t_ns >= rows[i - 1].t_ns);
