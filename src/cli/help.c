@@ -114,8 +114,12 @@ static void print_options(FILE *out, const struct poptOption *options) {
 }
 
 void help_print_command(FILE *out, const struct cli_command *command) {
-    fprintf(out, "wattlaw %s: %s\n\nusage: wattlaw %s %s\n\n", command->name, command->summary,
-            command->name, command->arguments);
+    char text[512];
+    snprintf(text, sizeof text, "wattlaw %s: %s", command->name, command->summary);
+    print_wrapped(out, text, 0);
+    snprintf(text, sizeof text, "\nusage: wattlaw %s %s", command->name, command->arguments);
+    print_wrapped(out, text, 0);
+    fputc('\n', out);
     print_wrapped(out, command->description, 0);
     if (command->options) {
         fputs("\noptions:\n", out);

@@ -56,7 +56,8 @@ static inline void sample_record(struct rng *rng, int model, uint32_t cell, uint
     r->prompt_tokens = 16u << cell;
     r->generated_tokens = SAMPLE_GENERATED;
     double drift = sample_noise(rng, 1, 0.006);
-    double prefill = drift * sample_noise(rng, law->fixed + law->per_prompt * r->prompt_tokens, 0.01);
+    double prefill =
+        drift * sample_noise(rng, law->fixed + law->per_prompt * r->prompt_tokens, 0.01);
     double decode = drift * sample_noise(rng, law->per_generated * SAMPLE_GENERATED, 0.01);
     double time_s = prefill + decode;
     r->t0_ns = (int64_t)seq * 20000000000;
@@ -70,7 +71,8 @@ static inline void sample_record(struct rng *rng, int model, uint32_t cell, uint
     r->value[METRIC_prefill_core_s] = prefill * 3.8;
     r->value[METRIC_decode_core_s] = decode * 3.6;
     r->value[METRIC_ram_peak_mib] = law->ram_mib + 0.012 * r->prompt_tokens;
-    r->value[METRIC_ram_auc_mib_s] = sample_noise(rng, r->value[METRIC_ram_peak_mib] * time_s, 0.003);
+    r->value[METRIC_ram_auc_mib_s] =
+        sample_noise(rng, r->value[METRIC_ram_peak_mib] * time_s, 0.003);
     sample_energy(r, sample_noise(rng, law->watts * time_s, 0.01), idle_w, time_s);
     r->value[METRIC_prefill_net_j] = r->value[METRIC_energy_net_j] * prefill / time_s;
     r->value[METRIC_decode_net_j] = r->value[METRIC_energy_net_j] * decode / time_s;
@@ -102,20 +104,19 @@ static inline void sample_records(int model, struct record *records) {
     }
 }
 
-static const struct report_idle SAMPLE_IDLES[2] = {
-    {.wall_ns = INT64_C(1771061100000000000),
-     .duration_s = 30,
-     .cpu_pct_mean = 0.62,
-     .cpu_pct_sd = 0.11,
-     .power = {{"powercap", 1.604, 0.021}},
-     .n_powers = 1},
-    {.wall_ns = INT64_C(1771062100000000000),
-     .duration_s = 30,
-     .cpu_pct_mean = 0.71,
-     .cpu_pct_sd = 0.14,
-     .flags = RECORD_IDLE_DRIFT,
-     .power = {{"powercap", 1.622, 0.024}},
-     .n_powers = 1}};
+static const struct report_idle SAMPLE_IDLES[2] = {{.wall_ns = INT64_C(1771061100000000000),
+                                                    .duration_s = 30,
+                                                    .cpu_pct_mean = 0.62,
+                                                    .cpu_pct_sd = 0.11,
+                                                    .power = {{"powercap", 1.604, 0.021}},
+                                                    .n_powers = 1},
+                                                   {.wall_ns = INT64_C(1771062100000000000),
+                                                    .duration_s = 30,
+                                                    .cpu_pct_mean = 0.71,
+                                                    .cpu_pct_sd = 0.14,
+                                                    .flags = RECORD_IDLE_DRIFT,
+                                                    .power = {{"powercap", 1.622, 0.024}},
+                                                    .n_powers = 1}};
 
 // Fills everything; `records` of both models stay the caller's.
 static inline struct report_input sample_input(const struct record *base, const struct record *vs,
@@ -130,13 +131,15 @@ static inline struct report_input sample_input(const struct record *base, const 
         .engine_version = "llama.cpp 0.7.0 (wattlaw-engine 0.1.0)",
         .command_line = "wattlaw study -m smollm2-135m-f16.gguf --vs smollm2-135m-q4.gguf --tokens "
                         "16..2048 --generate 64 --seed 7",
-        .machine_json = "{\"board\":\"Raspberry Pi 5 Model B Rev 1.0\",\"cpu_model\":\"Cortex-A76\","
-                        "\"architecture\":\"aarch64\",\"cores\":4,\"governor\":\"ondemand\","
-                        "\"max_mhz\":2400.0,\"os\":\"Debian GNU/Linux 12\",\"kernel\":\"6.6.31\","
-                        "\"ram_bytes\":8589934592,\"virtual\":false,\"thermal_zones\":[{\"type\":"
-                        "\"cpu-thermal\",\"temp_c\":52.1}]}",
-        .meters_json = "[{\"name\":\"powercap\",\"title\":\"RAPL through powercap\",\"kind\":"
-                       "\"counter\",\"scope\":\"cpu\",\"label\":\"measured\",\"gain_error_rel\":0.02}]",
+        .machine_json =
+            "{\"board\":\"Raspberry Pi 5 Model B Rev 1.0\",\"cpu_model\":\"Cortex-A76\","
+            "\"architecture\":\"aarch64\",\"cores\":4,\"governor\":\"ondemand\","
+            "\"max_mhz\":2400.0,\"os\":\"Debian GNU/Linux 12\",\"kernel\":\"6.6.31\","
+            "\"ram_bytes\":8589934592,\"virtual\":false,\"thermal_zones\":[{\"type\":"
+            "\"cpu-thermal\",\"temp_c\":52.1}]}",
+        .meters_json =
+            "[{\"name\":\"powercap\",\"title\":\"RAPL through powercap\",\"kind\":"
+            "\"counter\",\"scope\":\"cpu\",\"label\":\"measured\",\"gain_error_rel\":0.02}]",
         .options_json = "{\"prompts\":[16,32,64,128,256,512,1024,2048],\"generate\":64,\"seed\":7,"
                         "\"min_repeats\":5,\"max_repeats\":20,\"engine\":{\"threads\":4}}",
         .seed = 7,
@@ -149,7 +152,8 @@ static inline struct report_input sample_input(const struct record *base, const 
         .path = "/home/pi/models/smollm2-135m-f16.gguf",
         .hash = "quick:8d0c5a",
         .file_bytes = 270885856,
-        .describe_json = "{\"n_params\":134515008,\"n_layer\":30,\"n_embd\":576,\"type_k\":\"f16\"}",
+        .describe_json =
+            "{\"n_params\":134515008,\"n_layer\":30,\"n_embd\":576,\"type_k\":\"f16\"}",
         .records = base,
         .n_records = SAMPLE_RECORDS};
     input.model[1] = (struct report_model_input){
