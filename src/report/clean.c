@@ -56,8 +56,9 @@ void clean_text(char *text) {
             out += len;
             text += len;
         } else {
+            size_t skip = clean_skip_length(text); // before the byte is overwritten
             *out++ = strchr("\t\n\r\v\f", *text) ? ' ' : '?';
-            text += clean_skip_length(text);
+            text += skip;
         }
     }
     *out = '\0';

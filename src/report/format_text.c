@@ -12,6 +12,7 @@
 #include "report/table.h"
 
 enum { MIN_COLUMNS = 60, DEFAULT_COLUMNS = 80, MAX_COLUMNS = 200, LABEL_COLUMNS = 9 };
+enum { MIN_CELL = 11, MAX_CELL = 15 }; // "unresolved" and a space fit in the first
 
 enum color { PLAIN, BOLD, DIM, GOOD, BAD, WARN };
 
@@ -19,6 +20,8 @@ struct page {
     struct buf *out;
     int columns;
     bool use_color;
+    int n_cells; // of the study's table: narrow terminals show accuracy below it
+    int cell_width;
 };
 
 static void paint(const struct page *page, enum color color) {
@@ -61,6 +64,15 @@ static int text_columns(const char *text) {
     return used;
 }
 
+// Ends a line of padded cells without the spaces behind the last text.
+static void end_line(const struct page *page) {
+    struct buf *out = page->out;
+    while (out->len > 0 && out->data[out->len - 1] == ' ') {
+        out->data[--out->len] = '\0';
+    }
+    buf_puts(out, "\n");
+}
+
 // Words wrapped at the page's width, each line after `indent` spaces; the first is in place.
 static void put_wrapped(const struct page *page, const char *text, int indent) {
     int column = indent;
@@ -86,8 +98,9 @@ static void put_wrapped(const struct page *page, const char *text, int indent) {
 }
 
 static void put_heading(const struct page *page, const char *text) {
+    buf_puts(page->out, "\n");
     paint(page, BOLD);
-    buf_printf(page->out, "\n%s\n", text);
+    put_wrapped(page, text, 0);
     paint(page, PLAIN);
 }
 
@@ -98,7 +111,7 @@ static void put_head(const struct page *page, const struct report_result *result
     paint(page, BOLD);
     put_padded(page, result->title, page->columns, false);
     paint(page, PLAIN);
-    buf_puts(page->out, "\n");
+    end_line(page);
     figure_machine(machine, sizeof machine, result);
     snprintf(line, sizeof line, "%s%s%.100s%s%s", machine, machine[0] ? ", " : "",
              result->engine_version, result->engine_version[0] ? ", " : "",
@@ -113,7 +126,7 @@ static void put_models(const struct page *page, const struct report_result *resu
     buf_puts(page->out, "\n");
     for (size_t i = 0; i < result->n_models; i++) {
         const struct report_model *model = &result->model[i];
-        char size[UNITS_TEXT_BYTES], runs[64];
+        char size[UNITS_TEXT_BYTES] = "", runs[64];
         snprintf(runs, sizeof runs, "%s  %zu runs",
                  model->file_bytes ? units_bytes(size, (double)model->file_bytes) : "",
                  model->n_used);
@@ -142,52 +155,52 @@ static enum color color_of(const struct table_cell *cell) {
     return !cell->is_number ? DIM : cell->verdict > 0 ? GOOD : cell->verdict < 0 ? BAD : PLAIN;
 }
 
-// "-63.1 to -60.8 %" is too long for a column of 14; the two ends go on two lines.
-static void put_change_ends(const struct page *page, const struct table_column *columns, int width,
-                            bool is_low) {
+// One row of the table: a cell per column, picked by `text_of`.
+static void put_row(const struct page *page, const struct table_column *columns, const char *label,
+                    const struct table_cell *(*cell_of)(const struct table_column *column)) {
+    put_padded(page, label, LABEL_COLUMNS, false);
+    for (int i = 0; i < page->n_cells; i++) {
+        const struct table_cell *cell = cell_of(&columns[i]);
+        bool is_too_long = text_columns(cell->value) >= page->cell_width && !cell->is_number;
+        put_cell(page, is_too_long ? "-" : cell->value, page->cell_width, color_of(cell));
+    }
+    end_line(page);
+}
+
+static const struct table_cell *cell_of_base(const struct table_column *column) {
+    return &column->model[0];
+}
+
+static const struct table_cell *cell_of_vs(const struct table_column *column) {
+    return &column->model[1];
+}
+
+static const struct table_cell *cell_of_change(const struct table_column *column) {
+    return &column->change;
+}
+
+static const struct table_cell *cell_of_times(const struct table_column *column) {
+    return &column->change_times;
+}
+
+// "-63.1 to -60.8 %" is too long for a column of 14: each end of the intervals has a row.
+static void put_ends(const struct page *page, const struct table_column *columns, bool is_low,
+                     const struct table_cell *(*cell_of)(const struct table_column *column)) {
     put_padded(page, is_low ? "  95 %" : "  CI", LABEL_COLUMNS, false);
     paint(page, DIM);
-    for (int i = 0; i < TABLE_COLUMNS; i++) {
+    for (int i = 0; i < page->n_cells; i++) {
         char text[FIGURE_BYTES];
-        str_copy(text, sizeof text, columns[i].change.interval);
+        str_copy(text, sizeof text, cell_of(&columns[i])->interval);
+        bool is_percent = str_ends_with(text, " %");
         char *middle = strstr(text, " to ");
-        const char *shown = "";
-        if (middle) {
-            *middle = '\0';
-            shown = is_low ? text : middle + 4;
-        }
-        char padded[FIGURE_BYTES + 4];
-        snprintf(padded, sizeof padded, is_low && shown[0] ? "%s %%" : "%s", shown);
-        put_cell(page, padded, width, PLAIN);
+        const char *end = middle ? middle + 4 : "";
+        char shown[FIGURE_BYTES + 4];
+        snprintf(shown, sizeof shown, "%.*s%s", middle ? (int)(middle - text) : 0, text,
+                 middle && is_percent ? " %" : "");
+        put_cell(page, is_low ? shown : end, page->cell_width, PLAIN);
     }
     paint(page, PLAIN);
-    buf_puts(page->out, "\n");
-}
-
-static void put_model_row(const struct page *page, const struct table_column *columns, size_t model,
-                          const char *label, int width) {
-    put_padded(page, label, LABEL_COLUMNS, false);
-    for (int i = 0; i < TABLE_COLUMNS; i++) {
-        const struct table_cell *cell = &columns[i].model[model];
-        put_cell(page, cell->value, width, cell->is_number ? PLAIN : DIM);
-    }
-    buf_puts(page->out, "\n");
-}
-
-static void put_change_rows(const struct page *page, const struct table_column *columns,
-                            int width) {
-    put_padded(page, "change", LABEL_COLUMNS, false);
-    for (int i = 0; i < TABLE_COLUMNS; i++) {
-        put_cell(page, columns[i].change.value, width, color_of(&columns[i].change));
-    }
-    buf_puts(page->out, "\n");
-    put_change_ends(page, columns, width, true);
-    put_change_ends(page, columns, width, false);
-    put_padded(page, "times", LABEL_COLUMNS, false);
-    for (int i = 0; i < TABLE_COLUMNS; i++) {
-        put_cell(page, columns[i].change_times.value, width, color_of(&columns[i].change_times));
-    }
-    buf_puts(page->out, "\n");
+    end_line(page);
 }
 
 static void put_rule(const struct page *page, int columns) {
@@ -199,43 +212,63 @@ static void put_rule(const struct page *page, int columns) {
     buf_puts(page->out, "\n");
 }
 
-static void put_table_head(const struct page *page, const struct table_column *columns, int width) {
+static void put_table_head(const struct page *page, const struct table_column *columns) {
     put_padded(page, "", LABEL_COLUMNS, false);
-    for (int i = 0; i < TABLE_COLUMNS; i++) {
-        put_cell(page, columns[i].title, width, BOLD);
+    for (int i = 0; i < page->n_cells; i++) {
+        put_cell(page, columns[i].title, page->cell_width, BOLD);
     }
-    buf_puts(page->out, "\n");
+    end_line(page);
     put_padded(page, "", LABEL_COLUMNS, false);
-    for (int i = 0; i < TABLE_COLUMNS; i++) {
-        put_cell(page, columns[i].unit, width, DIM);
+    for (int i = 0; i < page->n_cells; i++) {
+        put_cell(page, columns[i].unit, page->cell_width, DIM);
     }
-    buf_puts(page->out, "\n");
+    end_line(page);
+    put_rule(page, LABEL_COLUMNS + page->cell_width * page->n_cells);
+}
+
+// Where energy comes from, and the columns for which there was no room.
+static void put_table_notes(const struct page *page, const struct report_result *result,
+                            const struct table_column *columns) {
+    for (int i = 0; i < TABLE_COLUMNS; i++) {
+        char line[8 * FIGURE_BYTES] = "";
+        const struct table_column *c = &columns[i];
+        if (i >= page->n_cells && result->n_models == 2) {
+            snprintf(line, sizeof line, "%s: base %s, vs %s", c->title, c->model[0].value,
+                     c->model[1].value);
+        } else if (i >= page->n_cells) {
+            snprintf(line, sizeof line, "%s: %s", c->title, c->model[0].value);
+        } else if (c->note[0]) {
+            snprintf(line, sizeof line, "%s: %s", c->title, c->note);
+        }
+        if (line[0]) {
+            paint(page, DIM);
+            put_wrapped(page, line, 0);
+            paint(page, PLAIN);
+        }
+    }
 }
 
 static void put_table(const struct page *page, const struct report_result *result) {
     struct table_column columns[TABLE_COLUMNS];
-    int width = (page->columns - LABEL_COLUMNS) / TABLE_COLUMNS;
-    width = width > 15 ? 15 : width;
     char heading[160];
     table_fill(result, false, columns);
-    snprintf(heading, sizeof heading, "Cost per request, mean over the study's %zu prompts",
+    snprintf(heading, sizeof heading, "Cost per request, mean over the study's %zu prompt sizes",
              result->model[0].n_cells);
     put_heading(page, heading);
-    put_table_head(page, columns, width);
-    put_rule(page, LABEL_COLUMNS + width * TABLE_COLUMNS);
-    put_model_row(page, columns, 0, result->n_models == 2 ? "base" : "model", width);
+    put_table_head(page, columns);
     if (result->n_models == 2) {
-        put_model_row(page, columns, 1, "vs", width);
-        put_change_rows(page, columns, width);
+        put_row(page, columns, "base", cell_of_base);
+        put_row(page, columns, "vs", cell_of_vs);
+        put_row(page, columns, "change", cell_of_change);
+        put_ends(page, columns, true, cell_of_change);
+        put_ends(page, columns, false, cell_of_change);
+        put_row(page, columns, "times", cell_of_times);
+    } else {
+        put_row(page, columns, "model", cell_of_base);
+        put_ends(page, columns, true, cell_of_base);
+        put_ends(page, columns, false, cell_of_base);
     }
-    for (int i = 0; i < TABLE_COLUMNS; i++) {
-        if (columns[i].note[0]) {
-            paint(page, DIM);
-            buf_printf(page->out, "%s: ", columns[i].title);
-            put_wrapped(page, columns[i].note, (int)strlen(columns[i].title) + 2);
-            paint(page, PLAIN);
-        }
-    }
+    put_table_notes(page, result, columns);
 }
 
 // ---- laws ----
@@ -353,7 +386,11 @@ bool report_format_text(const struct report_result *result, const struct report_
                         struct buf *out) {
     int columns = options->columns ? options->columns : DEFAULT_COLUMNS;
     columns = columns < MIN_COLUMNS ? MIN_COLUMNS : columns > MAX_COLUMNS ? MAX_COLUMNS : columns;
-    const struct page page = {out, columns, options->use_color};
+    struct page page = {.out = out, .columns = columns, .use_color = options->use_color};
+    page.n_cells =
+        columns < LABEL_COLUMNS + MIN_CELL * TABLE_COLUMNS ? TABLE_COLUMNS - 1 : TABLE_COLUMNS;
+    page.cell_width = (columns - LABEL_COLUMNS) / page.n_cells;
+    page.cell_width = page.cell_width > MAX_CELL ? MAX_CELL : page.cell_width;
     put_head(&page, result);
     put_models(&page, result);
     put_table(&page, result);

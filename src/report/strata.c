@@ -42,12 +42,10 @@ static size_t pooled_relative(const struct strata_pair *pairs, size_t n, struct 
     for (size_t i = 0; i < n; i += s.n) {
         read_stratum(pairs + i, n - i, &s);
         double b = s.mean_base, v = s.mean_vs;
-        if (s.n > 1 && b != 0 && v != 0) {
-            dof += s.n - 1;
-            out->bb += s.sum_bb / (b * b);
-            out->vv += s.sum_vv / (v * v);
-            out->bv += s.sum_bv / (b * v);
-        }
+        dof += s.n - 1;
+        out->bb += b != 0 ? s.sum_bb / (b * b) : 0;
+        out->vv += v != 0 ? s.sum_vv / (v * v) : 0;
+        out->bv += b != 0 && v != 0 ? s.sum_bv / (b * v) : 0;
     }
     if (dof > 0) {
         out->bb /= (double)dof;

@@ -165,8 +165,24 @@ static void tiny_records(struct record records[2]) {
                                                   .net_sd_j = 0.125};
 }
 
+static void expect_ends(const char *line, size_t len, const char *start, const char *end) {
+    assert_true(len > strlen(start) + strlen(end));
+    assert_memory_equal(line, start, strlen(start));
+    assert_memory_equal(line + len - strlen(end), end, strlen(end));
+}
+
+// Only the ends of the lines: the middle grows with metrics.def.
 static void csv_of_tiny_study(void **state) {
     (void)state;
+    static const char *const ENDS[3][2] = {
+        {"seq,role,model,cell,repeat,prompt_tokens,generated_tokens,wall_ns,window_ns,flags,time_"
+         "s,",
+         ",\"a,b.cpu.gross_j\",\"a,b.cpu.gross_sd_j\",\"a,b.cpu.net_j\",\"a,b.cpu.net_sd_j\","
+         "\"a,b.cpu.label\""},
+        {"0,base,\"'=cmd|' /C calc'!A0, \"\"x\"\"\",0,0,16,8,1000,250,\"warm-up,busy\",0.25,",
+         ",,,,,"},
+        {"1,base,\"'=cmd|' /C calc'!A0, \"\"x\"\"\",0,0,16,8,1001,250,,1.25,",
+         ",2.5,,1,0.125,estimated"}};
     struct record records[2];
     tiny_records(records);
     struct report_input input = sample_input(records, NULL, 1);
@@ -174,7 +190,13 @@ static void csv_of_tiny_study(void **state) {
     input.model[0].name = "=cmd|' /C calc'!A0, \"x\"";
     struct report_result *result = build(&input);
     char *csv = write_as(result, REPORT_FORMAT_csv, NULL);
-    expect_golden("report_tiny.csv", csv);
+    const char *line = csv;
+    for (int i = 0; i < 3; i++) {
+        size_t len = strcspn(line, "\n");
+        expect_ends(line, len, ENDS[i][0], ENDS[i][1]);
+        line += len + 1;
+    }
+    assert_string_equal(line, "");
     free(csv);
     report_result_free(result);
 }
