@@ -32,9 +32,10 @@ static void print_errors(const char *name, double *errors, int n, double limit_p
         worst = fmax(worst, fabs(errors[i]));
     }
     stats_sort(errors, (size_t)n);
-    printf("%-6s n %d  median %+.3f %%  from %+.3f to %+.3f %%  worst %.3f %%  within %.1f %%: %d\n",
-           name, n, stats_quantile_sorted(errors, (size_t)n, 0.5), errors[0], errors[n - 1], worst,
-           limit_pct, n_within);
+    printf(
+        "%-6s n %d  median %+.3f %%  from %+.3f to %+.3f %%  worst %.3f %%  within %.1f %%: %d\n",
+        name, n, stats_quantile_sorted(errors, (size_t)n, 0.5), errors[0], errors[n - 1], worst,
+        limit_pct, n_within);
 }
 
 int main(int argc, char **argv) {

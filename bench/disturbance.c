@@ -64,14 +64,13 @@ int main(int argc, char **argv) {
         // The order alternates so that a drift hits both alike.
         status = i % 2 ? run_measured(&subject, &run, &measured[i], &pct[i], &err)
                        : run_plain(&subject, &run, &plain[i], &err);
-        status = status ? status
-                 : i % 2
-                     ? run_plain(&subject, &run, &plain[i], &err)
-                     : run_measured(&subject, &run, &measured[i], &pct[i], &err);
+        status = status  ? status
+                 : i % 2 ? run_plain(&subject, &run, &plain[i], &err)
+                         : run_measured(&subject, &run, &measured[i], &pct[i], &err);
     }
     struct stats_ratio ratio;
-    status = status ? status
-                    : stats_paired_ratio(plain, measured, (size_t)n_pairs, 1, &ratio, &err);
+    status =
+        status ? status : stats_paired_ratio(plain, measured, (size_t)n_pairs, 1, &ratio, &err);
     if (status) {
         fprintf(stderr, "disturbance: %s\n", err.message);
         return 1;

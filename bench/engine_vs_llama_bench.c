@@ -1,7 +1,8 @@
 // Is the engine as fast as llama.cpp's own benchmark? Same file, threads, batch and environment,
 // in turns (A B, B A, ...) so that drift of a shared machine cancels.
 //
-//   engine_vs_llama_bench [-r rounds] [-k runs] [-t threads] [-w passive|default] MODEL.gguf|SHAPE[:TYPE]
+//   engine_vs_llama_bench [-r rounds] [-k runs] [-t threads] [-w passive|default]
+//   MODEL.gguf|SHAPE[:TYPE]
 //
 // SHAPE is a name of src/plan/shapes.def, for example smollm2-135m:q4_0; it is written with random
 // weights into /tmp. WATTLAW_ENGINE and LLAMA_BENCH name the two programs.
@@ -80,8 +81,8 @@ static double phase_rate(const json_t *result, const char *name) {
     json_t *phase;
     json_array_foreach(json_object_get(result, "phases"), i, phase) {
         if (strcmp(wl_json_opt_string(phase, "phase", ""), name) == 0) {
-            double ns = (double)(wl_json_opt_i64(phase, "t1_ns", 0) -
-                                 wl_json_opt_i64(phase, "t0_ns", 0));
+            double ns =
+                (double)(wl_json_opt_i64(phase, "t1_ns", 0) - wl_json_opt_i64(phase, "t0_ns", 0));
             return (double)wl_json_opt_i64(phase, "n_tokens", 0) * 1e9 / ns;
         }
     }
@@ -159,8 +160,9 @@ static struct rates measure_llama_bench(const struct options *options) {
     const char *program = getenv("LLAMA_BENCH") ? getenv("LLAMA_BENCH") : ".deps/bin/llama-bench";
     char runs[16];
     snprintf(runs, sizeof runs, "%d", options->n_runs);
-    const char *argv[] = {program, "-m", options->model, "-p", "512",  "-n", "128",  "-t",
-                          options->threads, "-r", runs, "-lm", "mmap", "-o", "json", NULL};
+    const char *argv[] = {program, "-m", options->model,   "-p", "512", "-n",
+                          "128",   "-t", options->threads, "-r", runs,  "-lm",
+                          "mmap",  "-o", "json",           NULL};
     int fds[2];
     int wait_status = 0;
     pid_t pid;
@@ -210,9 +212,9 @@ static void print_line(const char *name, const struct rates *ours, const struct 
     }
     double middle = quantile(ratio, n, 0.5);
     printf("%-10s engine %.2f t/s, llama-bench %.2f t/s, ratio %.3f (quartiles %.3f to %.3f, range "
-           "%.3f to %.3f)%s\n", name, quantile(a, n, 0.5), quantile(b, n, 0.5), middle,
-           quantile(ratio, n, 0.25), quantile(ratio, n, 0.75), ratio[0], ratio[n - 1],
-           middle >= 0.98 ? "" : " BELOW 0.98");
+           "%.3f to %.3f)%s\n",
+           name, quantile(a, n, 0.5), quantile(b, n, 0.5), middle, quantile(ratio, n, 0.25),
+           quantile(ratio, n, 0.75), ratio[0], ratio[n - 1], middle >= 0.98 ? "" : " BELOW 0.98");
     printf("%-10s engine %.2f t/s, llama-bench %.2f t/s, ratio %.3f%s\n", "  best of", best_a,
            best_b, best_a / best_b, best_a >= 0.98 * best_b ? "" : " BELOW 0.98");
 }
@@ -262,10 +264,9 @@ static const char *write_shape(const char *wanted) {
                      json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:s, s:s}",
                                "path", path, "arch", shape->arch, "n_layer", (int)shape->n_layer,
                                "n_embd", (int)shape->n_embd, "n_head", (int)shape->n_head,
-                               "n_head_kv", (int)shape->n_head_kv, "head_dim",
-                               (int)shape->head_dim, "n_ff", (int)shape->n_ff, "n_vocab",
-                               (int)shape->n_vocab, "tied", (int)shape->is_tied, "type", type,
-                               "name", shape->name)));
+                               "n_head_kv", (int)shape->n_head_kv, "head_dim", (int)shape->head_dim,
+                               "n_ff", (int)shape->n_ff, "n_vocab", (int)shape->n_vocab, "tied",
+                               (int)shape->is_tied, "type", type, "name", shape->name)));
     drive_stop(&engine);
     return path;
 }
@@ -285,7 +286,8 @@ int main(int argc, char **argv) {
     if (optind + 1 != argc || options.n_rounds < 1 || options.n_rounds > MAX_ROUNDS ||
         options.n_runs < 1 || options.n_runs > MAX_RUNS) {
         fputs("usage: engine_vs_llama_bench [-r rounds] [-k runs] [-t threads] "
-              "[-w passive|default] MODEL.gguf|SHAPE[:TYPE]\n", stderr);
+              "[-w passive|default] MODEL.gguf|SHAPE[:TYPE]\n",
+              stderr);
         return 2;
     }
     const char *wanted = argv[optind];

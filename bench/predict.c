@@ -99,9 +99,8 @@ static void print_metric(enum metric_id metric, const struct record *records, si
     size_t n_points = 0;
     for (size_t i = 0; i < n; i++) {
         if (!(records[i].flags & RECORD_WARMUP) && isfinite(records[i].value[metric])) {
-            points[n_points++] =
-                (struct law_point){records[i].prompt_tokens, records[i].generated_tokens,
-                                   records[i].value[metric]};
+            points[n_points++] = (struct law_point){
+                records[i].prompt_tokens, records[i].generated_tokens, records[i].value[metric]};
         }
     }
     if (law_fit(points, n_points, &fit, &err)) {

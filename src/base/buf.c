@@ -24,7 +24,8 @@ void buf_clear(struct buf *buf) {
 
 // Makes room for `extra` more bytes and the NUL.
 static bool reserve(struct buf *buf, size_t extra) {
-    // Lengths above half the address space are a caller's wrapped subtraction, whatever the maximum.
+    // Lengths above half the address space are a caller's wrapped subtraction, whatever the
+    // maximum.
     size_t max_bytes = buf->max_bytes < SIZE_MAX / 2 - 1 ? buf->max_bytes : SIZE_MAX / 2 - 1;
     if (buf->is_failed || extra > max_bytes - buf->len) {
         buf->is_failed = true;

@@ -42,8 +42,8 @@ static void drop_cut_character(char text[WL_ERR_MESSAGE_BYTES]) {
     }
 }
 
-static void set_message(struct wl_err *err, enum wl_status status, const char *format,
-                        va_list args) __attribute__((format(printf, 3, 0)));
+static void set_message(struct wl_err *err, enum wl_status status, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
 
 static void set_message(struct wl_err *err, enum wl_status status, const char *format,
                         va_list args) {

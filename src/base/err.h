@@ -20,11 +20,13 @@ struct wl_err {
 // is not UTF-8 become '?', so that it can go to a terminal and into JSON. `err` may be NULL.
 enum wl_status wl_err_set(struct wl_err *err, enum wl_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-// Puts "<context>: " in front of the message there is; returns err's status (FAILED if err is NULL).
+// Puts "<context>: " in front of the message there is; returns err's status (FAILED if err is
+// NULL).
 enum wl_status wl_err_prefix(struct wl_err *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 // Same as wl_err_set, with ": <strerror(errnum)>" at the end; the status follows from errnum
-// (ENOENT -> NOT_FOUND, EACCES/EPERM -> PERMISSION, ENOMEM -> MEMORY, EINTR -> INTERRUPTED, else IO).
+// (ENOENT -> NOT_FOUND, EACCES/EPERM -> PERMISSION, ENOMEM -> MEMORY, EINTR -> INTERRUPTED, else
+// IO).
 enum wl_status wl_err_errno(struct wl_err *err, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -6,22 +6,22 @@
 // X(suffix, process exit code, HTTP status, short name)
 #define WL_STATUS_LIST(X)                                                                          \
     X(OK, 0, 200, "ok")                                                                            \
-    X(FAILED, 1, 500, "failed")               /* anything without a better word */                 \
-    X(USAGE, 2, 400, "usage")                 /* wrong option or argument */                       \
-    X(UNTRUSTED, 3, 500, "untrusted")         /* ran, but the measurement is not trustworthy */    \
-    X(GATE, 4, 412, "gate")                   /* a floor or gate was not met */                    \
-    X(INTERRUPTED, 130, 499, "interrupted")   /* SIGINT or SIGTERM */                              \
-    X(INPUT, 1, 400, "bad-input")             /* malformed data from outside */                    \
-    X(NOT_FOUND, 1, 404, "not-found")         /* no such file, zone, process, row */               \
-    X(PERMISSION, 1, 403, "permission")       /* exists, but may not be read */                    \
-    X(UNSUPPORTED, 1, 501, "unsupported")     /* this machine or build cannot do it */             \
-    X(LIMIT, 1, 413, "limit")                 /* larger than a stated maximum */                   \
-    X(IO, 1, 500, "io")                       /* the operating system refused */                   \
-    X(TIMEOUT, 1, 504, "timeout")             /* a deadline passed */                              \
-    X(CRASHED, 1, 502, "crashed")             /* the engine process died */                        \
-    X(PROTOCOL, 1, 502, "protocol")           /* the engine process spoke nonsense */              \
-    X(BUSY, 1, 503, "busy")                   /* in use by somebody else */                        \
-    X(MEMORY, 1, 507, "memory")               /* would not fit in memory */
+    X(FAILED, 1, 500, "failed")             /* anything without a better word */                   \
+    X(USAGE, 2, 400, "usage")               /* wrong option or argument */                         \
+    X(UNTRUSTED, 3, 500, "untrusted")       /* ran, but the measurement is not trustworthy */      \
+    X(GATE, 4, 412, "gate")                 /* a floor or gate was not met */                      \
+    X(INTERRUPTED, 130, 499, "interrupted") /* SIGINT or SIGTERM */                                \
+    X(INPUT, 1, 400, "bad-input")           /* malformed data from outside */                      \
+    X(NOT_FOUND, 1, 404, "not-found")       /* no such file, zone, process, row */                 \
+    X(PERMISSION, 1, 403, "permission")     /* exists, but may not be read */                      \
+    X(UNSUPPORTED, 1, 501, "unsupported")   /* this machine or build cannot do it */               \
+    X(LIMIT, 1, 413, "limit")               /* larger than a stated maximum */                     \
+    X(IO, 1, 500, "io")                     /* the operating system refused */                     \
+    X(TIMEOUT, 1, 504, "timeout")           /* a deadline passed */                                \
+    X(CRASHED, 1, 502, "crashed")           /* the engine process died */                          \
+    X(PROTOCOL, 1, 502, "protocol")         /* the engine process spoke nonsense */                \
+    X(BUSY, 1, 503, "busy")                 /* in use by somebody else */                          \
+    X(MEMORY, 1, 507, "memory")             /* would not fit in memory */
 
 enum wl_status {
 #define X(suffix, exit_code, http_code, name) WL_##suffix,

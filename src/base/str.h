@@ -28,7 +28,8 @@ bool str_copy(char *out, size_t size, const char *text);
 size_t str_utf8_len(const char *text);
 // Removes white space at both ends, in place; returns the first kept character.
 char *str_trim(char *text);
-// The candidate (NULL-terminated list) nearest to `word` by edit distance, or NULL when none is near.
+// The candidate (NULL-terminated list) nearest to `word` by edit distance, or NULL when none is
+// near.
 const char *str_nearest(const char *word, const char *const *candidates);
 
 #endif

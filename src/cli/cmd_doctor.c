@@ -46,8 +46,9 @@ static void print_machine(const struct machine *m) {
                ? ""
                : "  (speed follows load: short windows scatter more; 'performance' is steadier)");
     if (m->is_virtual) {
-        printf("  virtual   %s: no energy counter is passed through, and others may take CPU time\n",
-               m->hypervisor[0] ? m->hypervisor : "yes");
+        printf(
+            "  virtual   %s: no energy counter is passed through, and others may take CPU time\n",
+            m->hypervisor[0] ? m->hypervisor : "yes");
     }
     for (size_t i = 0; i < m->n_zones; i++) {
         printf("  thermal   %s %.0f C\n", m->zone[i].type, m->zone[i].temp_c);
@@ -119,11 +120,11 @@ static json_t *verdicts_json(const struct findings *f) {
 
 static void print_json(const struct findings *f) {
     const struct meter_estimate_params *e = &f->estimate;
-    json_t *document = json_pack(
-        "{s:i, s:o, s:o, s:{s:s, s:s, s:f, s:f, s:f, s:b}}", "schema_version", 1, "machine",
-        machine_to_json(&f->machine), "sources", verdicts_json(f), "estimate", "class",
-        e->class_name, "reason", e->reason, "idle_w", e->idle_w, "core_w", e->core_w, "net_rel_sd",
-        e->net_rel_sd, "is_class_known", e->is_class_known);
+    json_t *document =
+        json_pack("{s:i, s:o, s:o, s:{s:s, s:s, s:f, s:f, s:f, s:b}}", "schema_version", 1,
+                  "machine", machine_to_json(&f->machine), "sources", verdicts_json(f), "estimate",
+                  "class", e->class_name, "reason", e->reason, "idle_w", e->idle_w, "core_w",
+                  e->core_w, "net_rel_sd", e->net_rel_sd, "is_class_known", e->is_class_known);
     if (f->engine) {
         json_object_set(document, "engine", (json_t *)engine_hello(f->engine));
     } else {

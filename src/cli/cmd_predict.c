@@ -109,17 +109,15 @@ static enum wl_status answer_model(struct answer *answer, const struct store_mod
             }
         }
     }
-    json_array_append_new(answer->models, json_pack("{s:s, s:s, s:f, s:i, s:o}", "model",
-                                                    model->label, "role", model->role,
-                                                    "prompt_tokens", prompt_tokens,
-                                                    "generated_tokens", given.generate,
-                                                    "predictions", rows));
+    json_array_append_new(answer->models,
+                          json_pack("{s:s, s:s, s:f, s:i, s:o}", "model", model->label, "role",
+                                    model->role, "prompt_tokens", prompt_tokens, "generated_tokens",
+                                    given.generate, "predictions", rows));
     return status;
 }
 
 static void print_json(json_t *models) {
-    json_t *document =
-        json_pack("{s:i, s:O}", "schema_version", 1, "models", models);
+    json_t *document = json_pack("{s:i, s:O}", "schema_version", 1, "models", models);
     struct buf text;
     buf_init(&text, 16 << 20);
     wl_json_write_pretty(&text, document);

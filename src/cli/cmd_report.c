@@ -36,11 +36,11 @@ static enum wl_status list_studies(struct cli_context *context, struct store *st
         char when[32];
         const struct store_study *s = &studies[i];
         os_format_utc(when, sizeof when, s->created_wall_ns);
-        json_array_append_new(
-            rows, json_pack("{s:I, s:s, s:s, s:s, s:s, s:I}", "id", (json_int_t)s->id, "uuid",
-                            s->uuid, "title", s->title, "created", when, "state",
-                            store_study_state_name(s->state), "n_records",
-                            (json_int_t)s->n_records));
+        json_array_append_new(rows,
+                              json_pack("{s:I, s:s, s:s, s:s, s:s, s:I}", "id", (json_int_t)s->id,
+                                        "uuid", s->uuid, "title", s->title, "created", when,
+                                        "state", store_study_state_name(s->state), "n_records",
+                                        (json_int_t)s->n_records));
         if (!context->common.json) {
             printf("%4lld  %.8s  %s  %-11s %4u windows, %u model%s  %s\n", (long long)s->id,
                    s->uuid, when, store_study_state_name(s->state), s->n_records, s->n_models,

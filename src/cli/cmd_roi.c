@@ -125,16 +125,16 @@ static void print_json(const struct side *sides, size_t n, const struct roi_rate
     json_t *models = json_array();
     for (size_t i = 0; i < n; i++) {
         roi_year(&sides[i].request, rates, &year);
-        json_array_append_new(models, json_pack("{s:s, s:o, s:o, s:o}", "model", sides[i].label,
-                                                "energy_wh", value_json(&sides[i].request.energy_wh),
-                                                "time_s", value_json(&sides[i].request.time_s),
-                                                "per_year", year_json(&year)));
+        json_array_append_new(
+            models, json_pack("{s:s, s:o, s:o, s:o}", "model", sides[i].label, "energy_wh",
+                              value_json(&sides[i].request.energy_wh), "time_s",
+                              value_json(&sides[i].request.time_s), "per_year", year_json(&year)));
     }
-    json_t *document = json_pack(
-        "{s:i, s:{s:f, s:f, s:f, s:f, s:s}, s:o}", "schema_version", 1, "rates", "requests_per_day",
-        rates->requests_per_day, "tariff_per_kwh", rates->tariff_per_kwh, "carbon_g_per_kwh",
-        rates->carbon_g_per_kwh, "wage_per_hour", rates->wage_per_hour, "currency", rates->currency,
-        "models", models);
+    json_t *document = json_pack("{s:i, s:{s:f, s:f, s:f, s:f, s:s}, s:o}", "schema_version", 1,
+                                 "rates", "requests_per_day", rates->requests_per_day,
+                                 "tariff_per_kwh", rates->tariff_per_kwh, "carbon_g_per_kwh",
+                                 rates->carbon_g_per_kwh, "wage_per_hour", rates->wage_per_hour,
+                                 "currency", rates->currency, "models", models);
     if (n == 2) {
         struct roi_saving saving;
         roi_saving(&sides[0].request, &sides[1].request, rates, &saving);
@@ -205,9 +205,10 @@ const struct cli_command CMD_roi = {
     .name = "roi",
     .arguments = "[-r REQUESTS] [--tariff PRICE] [--carbon G] [--wage PRICE] [options]",
     .summary = "what a model costs per year, and what the cheaper one saves",
-    .description = "Energy, cost, CO2e and hours of waiting per year, from the gross energy and the "
-                   "time per request that a study measured, or from figures given as options. The "
-                   "rates are yours; the defaults are round placeholders.",
+    .description =
+        "Energy, cost, CO2e and hours of waiting per year, from the gross energy and the "
+        "time per request that a study measured, or from figures given as options. The "
+        "rates are yours; the defaults are round placeholders.",
     .options = OPTIONS,
     .examples = EXAMPLES,
     .run = run,

@@ -35,8 +35,8 @@ static const struct poptOption OPTIONS[] = {
      "give the text as it is, without the model's chat template", NULL},
     {"temperature", 0, POPT_ARG_DOUBLE, &given.temperature, 0,
      "0 (default) always takes the likeliest token", "T"},
-    {"top-k", 0, POPT_ARG_INT, &given.top_k, 0, "with a temperature: among the K best (default: 40)",
-     "K"},
+    {"top-k", 0, POPT_ARG_INT, &given.top_k, 0,
+     "with a temperature: among the K best (default: 40)", "K"},
     {"top-p", 0, POPT_ARG_DOUBLE, &given.top_p, 0,
      "with a temperature: among the likeliest that sum to P (default: 0.95)", "P"},
     {"seed", 0, POPT_ARG_INT, &given.seed, 0, "of the sampling (default: 0)", "N"},
@@ -124,8 +124,7 @@ static enum wl_status ask(struct cli_context *context, struct subject *subject, 
                           struct window *window, struct wl_err *err) {
     struct idle idle;
     bool needs_idle = subject->n_meters && meter_info(subject->meters[0])->kind != METER_MODEL;
-    enum wl_status status =
-        needs_idle ? idle_measure(subject, given.idle_s, &idle, err) : WL_OK;
+    enum wl_status status = needs_idle ? idle_measure(subject, given.idle_s, &idle, err) : WL_OK;
     if (status != WL_OK) {
         return status;
     }
@@ -201,8 +200,8 @@ static int run(struct cli_context *context) {
         status = catalog_resolve(NULL, given.model, path, &err);
     }
     options.model_path = path;
-    int exit_code = status == WL_OK ? answer(context, &options, buf_text(&prompt))
-                                    : cli_fail(status, &err);
+    int exit_code =
+        status == WL_OK ? answer(context, &options, buf_text(&prompt)) : cli_fail(status, &err);
     buf_release(&prompt);
     return exit_code;
 }

@@ -1,5 +1,5 @@
-// A subcommand is one file cmd_<name>.c with a `const struct cli_command CMD_<name>` and one line in
-// commands.def. Help, manual page, completion and the agreement tests all come from this table.
+// A subcommand is one file cmd_<name>.c with a `const struct cli_command CMD_<name>` and one line
+// in commands.def. Help, manual page, completion and the agreement tests all come from this table.
 #ifndef WATTLAW_CLI_COMMAND_H
 #define WATTLAW_CLI_COMMAND_H
 

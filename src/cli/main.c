@@ -45,7 +45,8 @@ const struct cli_command *cli_command_by_name(const char *name) {
 
 int cli_fail(enum wl_status status, const struct wl_err *err) {
     fflush(stdout);
-    fprintf(stderr, "wattlaw: %s\n", err && err->message[0] ? err->message : wl_status_name(status));
+    fprintf(stderr, "wattlaw: %s\n",
+            err && err->message[0] ? err->message : wl_status_name(status));
     return wl_status_exit_code(status);
 }
 

@@ -12,10 +12,8 @@ static const int64_t LINE_NS = 30000000000;
 
 void progress_begin(struct progress *progress, bool is_quiet) {
     int64_t now = os_now_ns();
-    *progress = (struct progress){.is_quiet = is_quiet,
-                                  .is_terminal = term_can_redraw(),
-                                  .start_ns = now,
-                                  .last_ns = now};
+    *progress = (struct progress){
+        .is_quiet = is_quiet, .is_terminal = term_can_redraw(), .start_ns = now, .last_ns = now};
 }
 
 static void draw(double done, const char *left, const char *what) {

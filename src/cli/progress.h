@@ -17,8 +17,7 @@ struct progress {
 
 void progress_begin(struct progress *progress, bool is_quiet);
 // `done` 0..1; `seconds_left` < 0 derives it from the time so far.
-void progress_update(struct progress *progress, double done, double seconds_left,
-                     const char *what);
+void progress_update(struct progress *progress, double done, double seconds_left, const char *what);
 // Removes the line, so that what follows starts on a clean one.
 void progress_end(struct progress *progress);
 

@@ -62,8 +62,8 @@ enum wl_status prompt_file_read(const char *path, struct prompt_file *out, struc
     if (status == WL_OK && strlen(buf_text(&text)) != text.len) {
         status = wl_err_set(err, WL_INPUT, "'%s' has a NUL byte: expected text", path);
     } else if (status == WL_OK) {
-        status = text.len ? split_lines(text.data, out, err)
-                          : wl_err_set(err, WL_INPUT, "it is empty");
+        status =
+            text.len ? split_lines(text.data, out, err) : wl_err_set(err, WL_INPUT, "it is empty");
         if (status != WL_OK) {
             wl_err_prefix(err, "--prompts '%s'", path);
         }

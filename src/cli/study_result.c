@@ -164,34 +164,34 @@ static enum wl_status build(const struct loaded *loaded, const struct roi_rates 
     command_line(loaded->study.options_json, command, sizeof command);
     char *engine = engine_version(loaded->study.engine_json);
     struct report_idle *idles = idle_rows(loaded);
-    struct report_input input = {
-        .title = loaded->study.title[0] ? loaded->study.title : TITLES[n_models - 1],
-        .study_uuid = loaded->study.uuid,
-        .state = store_study_state_name(loaded->study.state),
-        .created_wall_ns = loaded->study.created_wall_ns,
-        .now_wall_ns = os_wall_ns(),
-        .wattlaw_version = WATTLAW_VERSION,
-        .engine_version = engine ? engine : "",
-        .command_line = command,
-        .machine_json = loaded->study.machine_json,
-        .meters_json = loaded->study.meters_json,
-        .options_json = loaded->study.options_json,
-        .seed = loaded->study.seed,
-        .n_models = n_models,
-        .idles = idles,
-        .n_idles = idles ? loaded->n_idles : 0,
-        .rates = *rates};
+    struct report_input input = {.title = loaded->study.title[0] ? loaded->study.title
+                                                                 : TITLES[n_models - 1],
+                                 .study_uuid = loaded->study.uuid,
+                                 .state = store_study_state_name(loaded->study.state),
+                                 .created_wall_ns = loaded->study.created_wall_ns,
+                                 .now_wall_ns = os_wall_ns(),
+                                 .wattlaw_version = WATTLAW_VERSION,
+                                 .engine_version = engine ? engine : "",
+                                 .command_line = command,
+                                 .machine_json = loaded->study.machine_json,
+                                 .meters_json = loaded->study.meters_json,
+                                 .options_json = loaded->study.options_json,
+                                 .seed = loaded->study.seed,
+                                 .n_models = n_models,
+                                 .idles = idles,
+                                 .n_idles = idles ? loaded->n_idles : 0,
+                                 .rates = *rates};
     for (size_t i = 0; i < n_models; i++) {
         const struct store_model *model = &loaded->models[i];
-        input.model[i] = (struct report_model_input){.name = model->label,
-                                                     .path = model->path,
-                                                     .hash = model->hash,
-                                                     .file_bytes = model->file_bytes,
-                                                     .describe_json = model->describe_json,
-                                                     .is_synthetic =
-                                                         is_synthetic(model->describe_json),
-                                                     .records = loaded->records[i],
-                                                     .n_records = loaded->n_records[i]};
+        input.model[i] =
+            (struct report_model_input){.name = model->label,
+                                        .path = model->path,
+                                        .hash = model->hash,
+                                        .file_bytes = model->file_bytes,
+                                        .describe_json = model->describe_json,
+                                        .is_synthetic = is_synthetic(model->describe_json),
+                                        .records = loaded->records[i],
+                                        .n_records = loaded->n_records[i]};
     }
     enum wl_status status = report_result_build(&input, out, err);
     free(idles);
@@ -287,7 +287,9 @@ enum wl_status study_result_print(const struct cli_context *context,
     buf_init(&text, REPORT_MAX_BYTES);
     int columns = term_width();
     struct report_options options = {.use_color = term_has_color(stdout),
-                                     .columns = columns > 100 ? 100 : columns < 60 ? 60 : columns};
+                                     .columns = columns > 100  ? 100
+                                                : columns < 60 ? 60
+                                                               : columns};
     enum wl_status status =
         report_write(result, context->common.json ? REPORT_FORMAT_json : REPORT_FORMAT_text,
                      &options, &text, err);

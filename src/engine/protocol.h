@@ -27,22 +27,22 @@ enum {
 
 // X(suffix, number, max payload bytes, direction: 'c' client to engine, 'e' engine to client, name)
 #define ENGINE_FRAME_LIST(X)                                                                       \
-    X(HELLO, 1, 65536, 'e', "hello")         /* {engine, version, llama, backends[], caps[]} */    \
-    X(LOAD, 2, 1048576, 'c', "load")         /* {path, threads, threads_batch, n_ctx, ...} */      \
-    X(DESCRIBE, 3, 4096, 'c', "describe")    /* {} of the loaded model */                          \
+    X(HELLO, 1, 65536, 'e', "hello")          /* {engine, version, llama, backends[], caps[]} */   \
+    X(LOAD, 2, 1048576, 'c', "load")          /* {path, threads, threads_batch, n_ctx, ...} */     \
+    X(DESCRIBE, 3, 4096, 'c', "describe")     /* {} of the loaded model */                         \
     X(TOKENIZE, 4, 16777216, 'c', "tokenize") /* {text, special, template} */                      \
-    X(RUN, 5, 16777216, 'c', "run")          /* see docs/protocol.md */                            \
+    X(RUN, 5, 16777216, 'c', "run")           /* see docs/protocol.md */                           \
     X(UNLOAD, 6, 4096, 'c', "unload")                                                              \
-    X(SYNTH, 7, 65536, 'c', "synth")         /* write a random-weight GGUF */                      \
+    X(SYNTH, 7, 65536, 'c', "synth") /* write a random-weight GGUF */                              \
     X(CANCEL, 8, 4096, 'c', "cancel")                                                              \
     X(PING, 9, 4096, 'c', "ping")                                                                  \
-    X(PHASE, 32, 4096, 'e', "phase")         /* event {phase, edge, t_ns, cpu_ns} */               \
-    X(TOKEN, 33, 65536, 'e', "token")        /* event {id, text, t_ns} */                          \
-    X(PROGRESS, 34, 4096, 'e', "progress")   /* event {what, done 0..1} */                         \
-    X(TOKENS, 35, 67108864, 'e', "tokens")   /* binary: i32 token ids */                           \
+    X(PHASE, 32, 4096, 'e', "phase")                 /* event {phase, edge, t_ns, cpu_ns} */       \
+    X(TOKEN, 33, 65536, 'e', "token")                /* event {id, text, t_ns} */                  \
+    X(PROGRESS, 34, 4096, 'e', "progress")           /* event {what, done 0..1} */                 \
+    X(TOKENS, 35, 67108864, 'e', "tokens")           /* binary: i32 token ids */                   \
     X(TOKEN_TIMES, 36, 67108864, 'e', "token-times") /* binary: i64 t_ns per generated token */    \
     X(RESULT, 64, 16777216, 'e', "result")                                                         \
-    X(ERROR, 65, 65536, 'e', "error")        /* {status, message} */
+    X(ERROR, 65, 65536, 'e', "error") /* {status, message} */
 
 enum engine_frame_type {
 #define X(suffix, number, max_bytes, direction, name) ENGINE_##suffix = number,

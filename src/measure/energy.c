@@ -50,8 +50,7 @@ static bool fill_from_meter(const struct subject *subject, size_t index, struct 
         return false;
     }
     double seconds = series_seconds(record->t0_ns, record->t1_ns);
-    struct series_baseline_level idle =
-        idle_power_at(subject, index, before, NULL, record->t0_ns);
+    struct series_baseline_level idle = idle_power_at(subject, index, before, NULL, record->t0_ns);
     out->gross_j = e.gross_j;
     out->gross_sd_j = e.sd_j;
     out->net_j = e.gross_j - idle.value * seconds;

@@ -90,8 +90,7 @@ static void find_baselines(struct subject *subject, const struct sampler_row *ro
 enum wl_status idle_measure(struct subject *subject, double seconds, struct idle *out,
                             struct wl_err *err) {
     memset(out, 0, sizeof *out);
-    struct sampler_options options = {.root = subject->options.root,
-                                      .pid = engine_pid(subject->engine),
+    struct sampler_options options = {.pid = engine_pid(subject->engine),
                                       .meters = subject->meters,
                                       .n_meters = subject->n_meters};
     struct sampler *sampler;

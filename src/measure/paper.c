@@ -50,8 +50,8 @@ static enum wl_status find_area(const struct series *cpu, int64_t t0_ns, int64_t
     options.lag_ns = PERIOD_NS / 2;
     struct series_window windows[MAX_WINDOWS];
     struct series_edges edges;
-    enum wl_status status = series_edges_find(cpu->points, cpu->n, &options, windows, MAX_WINDOWS,
-                                              &edges, err);
+    enum wl_status status =
+        series_edges_find(cpu->points, cpu->n, &options, windows, MAX_WINDOWS, &edges, err);
     if (status != WL_OK) {
         return status;
     }

@@ -10,8 +10,8 @@
 #include "sampler/sampler.h"
 
 struct paper_result {
-    double auc_pct_s;    // of machine CPU %, above baseline
-    double baseline_pct; // idle CPU %
+    double auc_pct_s;     // of machine CPU %, above baseline
+    double baseline_pct;  // idle CPU %
     int64_t t0_ns, t1_ns; // the window that the gradient gave
     bool used_levels;     // the gradient did not stand out; level crossings were used
 };

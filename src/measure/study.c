@@ -9,7 +9,7 @@
 #include "measure/idle.h"
 #include "measure/study_store.h"
 #include "measure/window.h"
-#include "os/machine.h"
+#include "os/clock.h"
 #include "os/process.h"
 #include "store/store_record.h"
 #include "store/store_study.h"
@@ -48,7 +48,9 @@ struct study {
     size_t n_cells;
     uint32_t next_seq;
     double spent_s;
-    size_t n_crashes; // in a row
+    int64_t window_t0_ns; // of the window that runs now; 0 between windows
+    char what[160];       // what the progress line says
+    size_t n_crashes;     // in a row
 };
 
 static void warn(const struct study *study, const char *message) {
@@ -82,7 +84,7 @@ static bool is_cell_done(const struct study *study, size_t cell) {
     return true;
 }
 
-static void report_progress(const struct study *study, const char *what) {
+static void show_progress(struct study *study) {
     double needed_s = 0, possible_s = 0;
     for (size_t i = 0; i < study->options->n_models; i++) {
         for (size_t c = 0; c < study->n_cells; c++) {
@@ -96,14 +98,28 @@ static void report_progress(const struct study *study, const char *what) {
                               : seconds * (double)(rule->max_repeats - n);
         }
     }
+    double now_s = study->window_t0_ns ? (double)(os_now_ns() - study->window_t0_ns) * 1e-9 : 0;
+    double spent_s = study->spent_s + now_s;
     double left_s = fmax(needed_s, fmin(possible_s, study->options->budget_s - study->spent_s));
-    double overhead_s = (study->options->paper_s + 5 + study->options->idle_s) *
-                        (double)study->options->n_models;
-    double total_s = study->spent_s + left_s + overhead_s;
+    left_s = fmax(left_s - now_s, 0);
+    double overhead_s =
+        (study->options->paper_s + 5 + study->options->idle_s) * (double)study->options->n_models;
+    double total_s = spent_s + left_s + overhead_s;
     if (study->events->on_progress) {
-        study->events->on_progress(study->events->context, study->spent_s / total_s,
-                                   study->spent_s > 0 ? left_s + overhead_s : -1, what);
+        study->events->on_progress(study->events->context, spent_s / total_s,
+                                   study->spent_s > 0 ? left_s + overhead_s : -1, study->what);
     }
+}
+
+static void report_progress(struct study *study, const char *what) {
+    snprintf(study->what, sizeof study->what, "%s", what);
+    show_progress(study);
+}
+
+// The client asks this some ten times a second while it waits for the engine.
+static bool on_wait(void *context) {
+    show_progress(context);
+    return os_is_interrupted();
 }
 
 static enum wl_status open_side(struct study *study, size_t index, struct wl_err *err) {
@@ -179,7 +195,12 @@ static enum wl_status run_window(struct study *study, size_t index, uint32_t cel
                                  struct wl_err *err) {
     struct side *side = &study->sides[index];
     struct window window;
-    enum wl_status status = window_run(&side->subject, options, &side->idle, &window, err);
+    struct window_options watched = *options;
+    watched.run.wait.is_cancelled = on_wait;
+    watched.run.wait.cancel_context = study;
+    study->window_t0_ns = os_now_ns();
+    enum wl_status status = window_run(&side->subject, &watched, &side->idle, &window, err);
+    study->window_t0_ns = 0;
     if (status != WL_OK) {
         enum wl_status after = recover(study, side, status, err);
         return after == WL_OK ? WL_BUSY : after;
@@ -188,8 +209,7 @@ static enum wl_status run_window(struct study *study, size_t index, uint32_t cel
     window.record.model_id = side->model_id;
     window.record.seq = study->next_seq++;
     window.record.cell = cell_index;
-    window.record.repeat =
-        cell_index < study->n_cells ? (uint32_t)side->cells[cell_index].n : 0;
+    window.record.repeat = cell_index < study->n_cells ? (uint32_t)side->cells[cell_index].n : 0;
     window.record.flags |= flags;
     status = study_store_window(study->store, &window, err);
     if (status == WL_OK) {
@@ -376,8 +396,8 @@ static void make_cells(struct study *study) {
         return;
     }
     for (size_t i = 0; i < o->n_prompt_texts && i < SCHEDULE_MAX_CELLS; i++) {
-        study->cells[study->n_cells++] = (struct schedule_cell){.generated_tokens = o->generate,
-                                                                .prompt_index = (uint32_t)i};
+        study->cells[study->n_cells++] =
+            (struct schedule_cell){.generated_tokens = o->generate, .prompt_index = (uint32_t)i};
     }
 }
 
@@ -394,8 +414,7 @@ static uint32_t needed_context(const struct study *study) {
 static enum wl_status load_done(struct study *study, size_t *n_done, struct wl_err *err) {
     struct record *records;
     size_t n;
-    enum wl_status status =
-        store_record_list_study(study->store, study->id, &records, &n, err);
+    enum wl_status status = store_record_list_study(study->store, study->id, &records, &n, err);
     for (size_t r = 0; r < n && status == WL_OK; r++) {
         for (size_t i = 0; i < study->options->n_models; i++) {
             if (records[r].model_id == study->sides[i].model_id) {

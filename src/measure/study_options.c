@@ -33,11 +33,11 @@ json_t *study_options_json(const struct study_options *o, struct wl_err *err) {
         return NULL;
     }
     const struct subject_options *s = &o->subject;
-    json_t *engine = json_pack(
-        "{s:I, s:I, s:I, s:I, s:s?, s:s?, s:s?}", "threads", (json_int_t)s->threads,
-        "threads_batch", (json_int_t)s->threads_batch, "n_ctx", (json_int_t)s->n_ctx, "n_ubatch",
-        (json_int_t)s->n_ubatch, "load_mode", s->load_mode, "wait_policy", s->wait_policy, "meters",
-        s->meters);
+    json_t *engine =
+        json_pack("{s:I, s:I, s:I, s:I, s:s?, s:s?, s:s?}", "threads", (json_int_t)s->threads,
+                  "threads_batch", (json_int_t)s->threads_batch, "n_ctx", (json_int_t)s->n_ctx,
+                  "n_ubatch", (json_int_t)s->n_ubatch, "load_mode", s->load_mode, "wait_policy",
+                  s->wait_policy, "meters", s->meters);
     return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "title",
                      o->title ? o->title : "", "models", models, "prompts", prompts_json(o),
                      "generate", (json_int_t)o->generate, "seed", (json_int_t)o->seed,

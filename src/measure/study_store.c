@@ -22,7 +22,8 @@ static char *dump(json_t *value) {
 // Stored text and our text name the same options when their JSON values are equal.
 static bool is_same_json(const char *a, const json_t *b) {
     json_t *parsed = NULL;
-    bool is_same = a && wl_json_parse(a, strlen(a), &parsed, NULL) == WL_OK && json_equal(parsed, b);
+    bool is_same =
+        a && wl_json_parse(a, strlen(a), &parsed, NULL) == WL_OK && json_equal(parsed, b);
     json_decref(parsed);
     return is_same;
 }
@@ -35,7 +36,8 @@ static bool find_unfinished(struct store *store, const json_t *options, int64_t 
     }
     bool is_found = false;
     for (size_t i = 0; i < n && !is_found; i++) {
-        if (studies[i].state != STORE_STUDY_DONE && is_same_json(studies[i].options_json, options)) {
+        if (studies[i].state != STORE_STUDY_DONE &&
+            is_same_json(studies[i].options_json, options)) {
             *study_id = studies[i].id;
             is_found = true;
         }
@@ -52,8 +54,8 @@ static enum wl_status create(struct store *store, const struct study_options *op
                                 .seed = options->seed,
                                 .options_json = text,
                                 .state = STORE_STUDY_RUNNING};
-    enum wl_status status = text ? store_study_create(store, &study, err)
-                                 : wl_err_set(err, WL_MEMORY, "out of memory");
+    enum wl_status status =
+        text ? store_study_create(store, &study, err) : wl_err_set(err, WL_MEMORY, "out of memory");
     *study_id = study.id;
     free(text);
     return status;
@@ -66,9 +68,9 @@ enum wl_status study_store_begin(struct store *store, const struct study_options
         return err ? err->status : WL_FAILED;
     }
     *is_new = options->is_fresh || !find_unfinished(store, json, study_id);
-    enum wl_status status =
-        *is_new ? create(store, options, json, study_id, err)
-                : store_study_set_state(store, *study_id, STORE_STUDY_RUNNING, err);
+    enum wl_status status = *is_new
+                                ? create(store, options, json, study_id, err)
+                                : store_study_set_state(store, *study_id, STORE_STUDY_RUNNING, err);
     json_decref(json);
     return status;
 }
@@ -205,8 +207,7 @@ enum wl_status study_store_window(struct store *store, struct window *window, st
     for (size_t i = 0; i < window->n_rows; i++) {
         samples[i] = sample_of(&window->rows[i]);
     }
-    enum wl_status status =
-        store_record_add(store, &window->record, samples, window->n_rows, err);
+    enum wl_status status = store_record_add(store, &window->record, samples, window->n_rows, err);
     free(samples);
     return status;
 }

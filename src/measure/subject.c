@@ -9,8 +9,8 @@
 #include "sampler/sampler.h"
 
 // Pss of the engine before it loads anything; NaN where it cannot be read.
-static double read_pss_mib(pid_t pid, const char *root) {
-    struct sampler_options options = {.root = root, .pid = pid, .has_no_thread = true, .max_rows = 8};
+static double read_pss_mib(pid_t pid) {
+    struct sampler_options options = {.pid = pid, .has_no_thread = true, .max_rows = 8};
     struct sampler *sampler;
     double pss_mib = NAN;
     if (sampler_start(&options, &sampler, NULL) != WL_OK) {
@@ -35,7 +35,7 @@ static enum wl_status load_model(struct subject *subject, struct wl_err *err) {
         .load_mode = o->load_mode,
         .max_ram_bytes = os_ram_available_bytes(),
     };
-    subject->empty_pss_mib = read_pss_mib(engine_pid(subject->engine), o->root);
+    subject->empty_pss_mib = read_pss_mib(engine_pid(subject->engine));
     return engine_load(subject->engine, &load, &subject->model, &subject->load, err);
 }
 

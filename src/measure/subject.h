@@ -20,7 +20,7 @@ struct subject_options {
     uint32_t n_ubatch;       // 0 = the engine's default
     const char *load_mode;   // "mmap", "none"; NULL = mmap
     const char *wait_policy; // "passive", "active"; NULL = as the environment has it
-    const char *root;        // of /proc and /sys; NULL = the machine
+    const char *root;        // of /proc and /sys for sources and machine facts; NULL = the machine
     const char *meters;      // "auto" (NULL) or names, comma-separated: "powercap,estimate"
 };
 

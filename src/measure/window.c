@@ -66,9 +66,8 @@ static enum wl_status pad(double seconds, struct wl_err *err) {
 static enum wl_status run_request(struct subject *subject, const struct window_options *options,
                                   struct sampler *sampler, struct window *out, int64_t *cpu0_ns,
                                   struct wl_err *err) {
-    struct watch watch = {.sampler = sampler,
-                          .marks_phases = has_real_meter(subject),
-                          .events = options->events};
+    struct watch watch = {
+        .sampler = sampler, .marks_phases = has_real_meter(subject), .events = options->events};
     struct engine_run_events events = {.on_phase = on_phase, .context = &watch};
     if (options->events && options->events->on_token) {
         events.on_token = on_token;
@@ -238,8 +237,7 @@ enum wl_status window_run(struct subject *subject, const struct window_options *
                           const struct idle *before, struct window *out, struct wl_err *err) {
     memset(out, 0, sizeof *out);
     record_init(&out->record);
-    struct sampler_options sampler_options = {.root = subject->options.root,
-                                              .pid = engine_pid(subject->engine),
+    struct sampler_options sampler_options = {.pid = engine_pid(subject->engine),
                                               .period_ns = options->sample_period_ns,
                                               .meters = subject->meters,
                                               .n_meters = subject->n_meters};

@@ -18,11 +18,11 @@ struct os_clock {
 
 extern const struct os_clock OS_CLOCK_REAL;
 
-int64_t os_now_ns(void);                    // CLOCK_MONOTONIC
-int64_t os_wall_ns(void);                   // CLOCK_REALTIME, for records people read
-int64_t os_thread_cpu_ns(void);             // CPU time of the calling thread
-int64_t os_own_cpu_ns(void);                // CPU time of this process
-void os_sleep_until_ns(int64_t t_ns);       // CLOCK_MONOTONIC
+int64_t os_now_ns(void);              // CLOCK_MONOTONIC
+int64_t os_wall_ns(void);             // CLOCK_REALTIME, for records people read
+int64_t os_thread_cpu_ns(void);       // CPU time of the calling thread
+int64_t os_own_cpu_ns(void);          // CPU time of this process
+void os_sleep_until_ns(int64_t t_ns); // CLOCK_MONOTONIC
 // CPU time (user + system, all threads) of another process, in ns; exact, from the scheduler's
 // own clock (clock_getcpuclockid). NOT_FOUND when it is gone.
 enum wl_status os_process_cpu_ns(pid_t pid, int64_t *out, struct wl_err *err);

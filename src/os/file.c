@@ -243,8 +243,8 @@ enum wl_status os_path_join(char out[OS_PATH_BYTES], const char *a, const char *
         b++;
     }
     bool is_root = a_len == 1 && a[0] == '/';
-    int n = snprintf(out, OS_PATH_BYTES, "%.*s%s%s", (int)a_len, a, is_root || !a_len ? "" : "/",
-                     b);
+    int n =
+        snprintf(out, OS_PATH_BYTES, "%.*s%s%s", (int)a_len, a, is_root || !a_len ? "" : "/", b);
     if (n < 0 || n >= OS_PATH_BYTES) {
         return wl_err_set(err, WL_LIMIT, "path too long: '%.80s/%.80s'", a, b);
     }

@@ -9,16 +9,17 @@
 #include "base/err.h"
 
 struct os_spawn {
-    const char *const *argv;     // NULL-terminated; argv[0] is the path to execute
+    const char *const *argv;      // NULL-terminated; argv[0] is the path to execute
     const char *const *extra_env; // "NAME=value" added to (or replacing in) the parent's, or NULL
-    int socket_fd;               // becomes fd 3 of the child; -1 for none
-    int output_fd;               // becomes fds 1 and 2 of the child; -1 keeps the parent's
-    bool dies_with_parent;       // SIGKILL when the parent dies, even by kill -9 (Linux)
+    int socket_fd;                // becomes fd 3 of the child; -1 for none
+    int output_fd;                // becomes fds 1 and 2 of the child; -1 keeps the parent's
+    bool dies_with_parent;        // SIGKILL when the parent dies, even by kill -9 (Linux)
 };
 
 // Starts a program. All other descriptors must be close-on-exec (ours are).
 enum wl_status os_spawn(const struct os_spawn *spawn, pid_t *pid, struct wl_err *err);
-// Waits up to timeout_ns (0 = just look). TIMEOUT while it runs. Else *wait_status as waitpid has it.
+// Waits up to timeout_ns (0 = just look). TIMEOUT while it runs. Else *wait_status as waitpid has
+// it.
 enum wl_status os_wait(pid_t pid, int64_t timeout_ns, int *wait_status, struct wl_err *err);
 void os_kill(pid_t pid); // SIGKILL, then reap; for children only
 // "exited with code 3", "killed by signal 11 (Segmentation fault)".

@@ -105,14 +105,15 @@ static json_t *phase_to_json(const struct record_phase *p) {
 
 json_t *record_to_json(const struct record *record) {
     char flags[256];
-    json_t *object = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", //
-        "id", (json_int_t)record->id, "model_id", (json_int_t)record->model_id, "seq",
-        (json_int_t)record->seq, "cell", (json_int_t)record->cell, "repeat",
-        (json_int_t)record->repeat, "prompt_tokens", (json_int_t)record->prompt_tokens,
-        "generated_tokens", (json_int_t)record->generated_tokens, "t0_ns",
-        (json_int_t)record->t0_ns, "t1_ns", (json_int_t)record->t1_ns, "wall_ns",
-        (json_int_t)record->wall_ns, "flags", record_flags_text(flags, sizeof flags, record->flags));
+    json_t *object =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", //
+                  "id", (json_int_t)record->id, "model_id", (json_int_t)record->model_id, "seq",
+                  (json_int_t)record->seq, "cell", (json_int_t)record->cell, "repeat",
+                  (json_int_t)record->repeat, "prompt_tokens", (json_int_t)record->prompt_tokens,
+                  "generated_tokens", (json_int_t)record->generated_tokens, "t0_ns",
+                  (json_int_t)record->t0_ns, "t1_ns", (json_int_t)record->t1_ns, "wall_ns",
+                  (json_int_t)record->wall_ns, "flags",
+                  record_flags_text(flags, sizeof flags, record->flags));
     json_t *values = json_object();
     for (unsigned i = 0; i < METRIC_COUNT; i++) {
         json_object_set_new(values, METRICS[i].id, wl_json_real(record->value[i]));
@@ -200,8 +201,7 @@ static enum wl_status lists_from_json(const json_t *object, struct record *out,
                           RECORD_MAX_PHASES);
     }
     for (size_t i = 0; i < json_array_size(energies); i++) {
-        enum wl_status status =
-            energy_from_json(json_array_get(energies, i), &out->energy[i], err);
+        enum wl_status status = energy_from_json(json_array_get(energies, i), &out->energy[i], err);
         if (status != WL_OK) {
             return status;
         }

@@ -162,9 +162,9 @@ static void law_of_the_known_engine_is_found(void **state) {
     struct law_point points[64];
     for (size_t i = 0; i < n; i++) {
         if (!(records[i].flags & RECORD_WARMUP)) {
-            points[n_points++] = (struct law_point){records[i].prompt_tokens,
-                                                    records[i].generated_tokens,
-                                                    records[i].value[METRIC_cpu_core_s]};
+            points[n_points++] =
+                (struct law_point){records[i].prompt_tokens, records[i].generated_tokens,
+                                   records[i].value[METRIC_cpu_core_s]};
         }
     }
     struct law_fit fit;
