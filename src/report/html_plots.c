@@ -19,10 +19,12 @@ enum { N_SHOWN = sizeof SHOWN / sizeof SHOWN[0] };
 static const char *const RAW_CLASS[] = {"raw base", "raw vs"};
 static const char *const LINE_CLASS[] = {"line base", "line vs"};
 
-// A record of the chart: used, of the chosen number of generated tokens, with a finite value.
-static bool is_plotted(const struct report_result *result, const struct record *record,
+// A record of the chart: used, of the chosen number of generated tokens, with a finite value, and
+// not of a figure that is called unresolved everywhere else.
+static bool is_plotted(const struct report_result *result, size_t m, const struct record *record,
                        enum metric_id metric) {
-    return summary_is_used(record) && isfinite(record->value[metric]) &&
+    return result->model[m].metric[metric].all.is_resolved && summary_is_used(record) &&
+           isfinite(record->value[metric]) &&
            record->generated_tokens == result->reference.generated_tokens;
 }
 
@@ -46,7 +48,7 @@ static struct extent extent_of(const struct report_result *result, enum metric_i
     for (size_t m = 0; m < result->n_models; m++) {
         for (size_t i = 0; i < result->model[m].n_records; i++) {
             const struct record *record = &result->model[m].records[i];
-            if (is_plotted(result, record, metric)) {
+            if (is_plotted(result, m, record, metric)) {
                 extend(&e, record->prompt_tokens, record->value[metric]);
             }
         }
@@ -92,7 +94,7 @@ static void draw_raw(struct svg_plot *plot, const struct report_result *result, 
     for (size_t i = 0; i < model->n_records; i += stride) {
         const struct record *record = &model->records[i];
         char tip[128], text[FIGURE_BYTES];
-        if (is_plotted(result, record, metric)) {
+        if (is_plotted(result, m, record, metric)) {
             snprintf(tip, sizeof tip, "%s, %u tokens: %s (run %u)", HTML_ROLE[m],
                      record->prompt_tokens, figure_text(text, metric, record->value[metric]),
                      record->seq);
@@ -118,7 +120,7 @@ static void draw_cells(struct svg_plot *plot, const struct report_result *result
         size_t n = 0;
         for (size_t i = 0; i < model->n_records; i++) {
             const struct record *record = &model->records[i];
-            if (record->cell == cell->cell && is_plotted(result, record, metric)) {
+            if (record->cell == cell->cell && is_plotted(result, m, record, metric)) {
                 values[n++] = record->value[metric] * unit.factor;
             }
         }
@@ -139,6 +141,9 @@ static void put_cost_caption(struct buf *out, const struct report_result *result
     for (size_t m = 0; m < result->n_models; m++) {
         const struct report_model *model = &result->model[m];
         if (!model->has_law[law]) {
+            buf_printf(out, "%s%s: ", joint, HTML_ROLE[m]);
+            html_text(out, model->law_reason[law] ? model->law_reason[law] : "no law");
+            joint = "; ";
             continue;
         }
         buf_puts(out, joint);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "report/figures.h"
 #include "report/html.h"
 #include "report/html_sections.h"
 
@@ -164,10 +165,17 @@ static void put_results(struct buf *out, const struct report_result *result) {
 }
 
 void html_roi(struct buf *out, const struct report_result *result) {
+    char source[4 * RECORD_NAME_BYTES];
     buf_puts(out, "<h2 id=\"savings\">What it costs in a year</h2>"
                   "<p class=\"lead\">From the mean request of this study. The rates are "
                   "assumptions: change them. Ranges are the 95&nbsp;% intervals of the measured "
-                  "figures; the rates count as exact.</p><div class=\"roi\">");
+                  "figures; the rates count as exact.");
+    if (figure_source(source, sizeof source, &result->model[0])[0]) {
+        buf_puts(out, " Energy is what the source sees: ");
+        html_text(out, source);
+        buf_puts(out, ".");
+    }
+    buf_puts(out, "</p><div class=\"roi\">");
     put_form(out, result);
     put_results(out, result);
     buf_puts(out, "</div>");

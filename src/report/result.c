@@ -188,6 +188,11 @@ static enum wl_status fit_laws(struct report_model *model, struct wl_err *err) {
             status = copy_text(&model->law_reason[i], "not measured", err);
             continue;
         }
+        if (!model->metric[LAW_METRICS[i]].all.is_resolved) {
+            status = copy_text(&model->law_reason[i],
+                               "unresolved: the interval is wider than the value", err);
+            continue;
+        }
         enum wl_status fitted = law_fit(points, n, &model->law[i], &reason);
         model->has_law[i] = fitted == WL_OK;
         if (fitted == WL_MEMORY) {

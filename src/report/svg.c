@@ -295,6 +295,11 @@ static bool is_drawable(const struct svg_band_point *p) {
     return isfinite(p->x) && isfinite(p->low) && isfinite(p->high);
 }
 
+// A band may be wider than the data: it ends at the plotting area's edge.
+static double py_inside(const struct svg_plot *plot, double y) {
+    return fmin(fmax(py(plot, y), plot->top), plot->bottom);
+}
+
 void svg_band(struct svg_plot *plot, const char *css, const struct svg_band_point *points,
               size_t n) {
     char letter = 'M';
@@ -302,13 +307,14 @@ void svg_band(struct svg_plot *plot, const char *css, const struct svg_band_poin
     for (size_t i = 0; i < n; i++) {
         if (is_drawable(&points[i])) {
             buf_printf(plot->out, "%c%.1f %.1f", letter, px(plot, points[i].x),
-                       py(plot, points[i].high));
+                       py_inside(plot, points[i].high));
             letter = 'L';
         }
     }
     for (size_t i = n; i-- > 0;) {
         if (is_drawable(&points[i])) {
-            buf_printf(plot->out, "L%.1f %.1f", px(plot, points[i].x), py(plot, points[i].low));
+            buf_printf(plot->out, "L%.1f %.1f", px(plot, points[i].x),
+                       py_inside(plot, points[i].low));
         }
     }
     buf_puts(plot->out, letter == 'L' ? "Z\"/>" : "\"/>");

@@ -63,13 +63,21 @@ static void fill_change(enum metric_id metric, const struct report_change *chang
 
 static void fill_note(const struct report_result *result, enum metric_id metric, char *out,
                       size_t size) {
-    char source[3 * RECORD_NAME_BYTES];
+    char source[REPORT_MAX_MODELS][4 * RECORD_NAME_BYTES] = {"", ""};
     out[0] = '\0';
-    if (!summary_is_energy(metric) || result->model[0].n_sources == 0) {
+    if (!summary_is_energy(metric)) {
         return;
     }
-    figure_source(source, sizeof source, &result->model[0]);
-    snprintf(out, size, "%s; %s", metric == METRIC_energy_gross_j ? "gross" : "net", source);
+    for (size_t i = 0; i < result->n_models; i++) {
+        figure_source(source[i], sizeof source[i], &result->model[i]);
+    }
+    const char *kind = metric == METRIC_energy_gross_j ? "gross" : "net";
+    if (result->n_models == 2 && strcmp(source[0], source[1]) != 0) {
+        snprintf(out, size, "%s; base: %s; vs: %s", kind, source[0][0] ? source[0] : "no source",
+                 source[1][0] ? source[1] : "no source");
+    } else if (source[0][0]) {
+        snprintf(out, size, "%s; %s", kind, source[0]);
+    }
 }
 
 void table_fill_column(const struct report_result *result, enum metric_id metric, bool is_reference,

@@ -22,7 +22,7 @@ struct table_column {
     enum metric_id metric;
     char title[FIGURE_BYTES];    // "CPU AUC"
     char unit[FIGURE_BYTES];     // "%·s", one for both models
-    char note[2 * FIGURE_BYTES]; // energy: "gross; powercap, cpu scope, calibrated"
+    char note[4 * FIGURE_BYTES]; // energy: "gross; powercap, cpu scope, calibrated"
     struct table_cell model[REPORT_MAX_MODELS];
     struct table_cell change;       // two models
     struct table_cell change_times; // the same as "x2.10"

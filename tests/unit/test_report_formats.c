@@ -54,10 +54,19 @@ static void expect_golden(const char *name, const char *text) {
 
 // ---- text ----
 
+// The laws' digits belong to the tests of stats: the golden file ends before them.
+static void cut_before_laws(char *text) {
+    char *laws = strstr(text, "\nLaws: ");
+    assert_non_null(laws);
+    assert_non_null(strstr(laws, " ms \xc3\x97 prompt   (R\xc2\xb2 0.99"));
+    *laws = '\0';
+}
+
 static void text_of_two_models(void **state) {
     (void)state;
     struct report_result *result = sample_result(2);
     char *text = write_as(result, REPORT_FORMAT_text, NULL);
+    cut_before_laws(text);
     expect_golden("report_two_models.txt", text);
     free(text);
     report_result_free(result);
@@ -68,6 +77,7 @@ static void text_of_one_model(void **state) {
     struct report_result *result = sample_result(1);
     const struct report_options options = {.columns = 100};
     char *text = write_as(result, REPORT_FORMAT_text, &options);
+    cut_before_laws(text);
     expect_golden("report_one_model.txt", text);
     free(text);
     report_result_free(result);
