@@ -163,7 +163,7 @@ static bool say_hello(struct frame_io *io) {
 int serve(int fd) {
     struct engine engine = {.io = {.fd = fd}};
     struct engine_header header;
-    struct wl_err err;
+    struct wl_err err = {0};
     struct buf payload;
     buf_init(&payload, MAX_REQUEST_BYTES);
     io_of_process = &engine.io;

@@ -9,6 +9,7 @@
 #include "base/str.h"
 
 enum { N_BYTES = 256, N_SPECIALS = 3, MAX_MERGES = 4096, PIECE_BYTES = 48 };
+enum { MERGE_BYTES = PIECE_BYTES + 4 }; // the left piece, a space, a letter
 
 static const char *const SPECIALS[N_SPECIALS] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
 enum { END_OF_TEXT = 0, END_OF_TURN = 2 };
@@ -36,7 +37,7 @@ struct vocab {
     char (*pieces)[PIECE_BYTES];
     const char **tokens;
     int32_t *kinds;
-    char (*merge_texts)[PIECE_BYTES];
+    char (*merge_texts)[MERGE_BYTES];
     const char **merges;
     uint32_t n;
     uint32_t n_merges;
@@ -78,13 +79,13 @@ static bool has_piece(const struct vocab *v, const char *piece) {
 }
 
 static void add_merge(struct vocab *v, const char *left, char right) {
-    char joined[PIECE_BYTES];
+    char joined[MERGE_BYTES];
     snprintf(joined, sizeof joined, "%s%c", left, right);
     if (has_piece(v, joined)) {
         return;
     }
     add_token(v, joined, LLAMA_TOKEN_TYPE_NORMAL);
-    snprintf(v->merge_texts[v->n_merges], PIECE_BYTES, "%s %c", left, right);
+    snprintf(v->merge_texts[v->n_merges], MERGE_BYTES, "%s %c", left, right);
     v->merges[v->n_merges] = v->merge_texts[v->n_merges];
     v->n_merges++;
 }
