@@ -149,8 +149,8 @@ static double inverse_normal(const struct factorisation *f, size_t i, size_t j) 
 static void set_plain_covariance(const struct factorisation *f, struct stats_fit *out) {
     for (size_t i = 0; i < f->k; i++) {
         for (size_t j = 0; j < f->k; j++) {
-            out->covariance[i][j] =
-                out->residual_variance * inverse_normal(f, i, j) / (f->scale[i] * f->scale[j]);
+            out->inverse_normal[i][j] = inverse_normal(f, i, j) / (f->scale[i] * f->scale[j]);
+            out->covariance[i][j] = out->residual_variance * out->inverse_normal[i][j];
         }
     }
 }
@@ -199,6 +199,20 @@ static void set_hc3_covariance(const struct factorisation *f, const struct stats
     }
 }
 
+// Keeps the correlations, so that the matrix stays positive definite.
+static void raise_variances(struct stats_fit *out, const double least[K]) {
+    double factor[K];
+    for (size_t j = 0; j < out->n_columns; j++) {
+        double variance = out->covariance[j][j];
+        factor[j] = variance > 0 && variance < least[j] ? sqrt(least[j] / variance) : 1;
+    }
+    for (size_t i = 0; i < out->n_columns; i++) {
+        for (size_t j = 0; j < out->n_columns; j++) {
+            out->covariance[i][j] *= factor[i] * factor[j];
+        }
+    }
+}
+
 static void set_goodness(const struct stats_fit_data *data, struct stats_fit *out) {
     double mean = stats_mean(data->y, data->n), total = 0, rest = 0, weighted = 0;
     for (size_t i = 0; i < data->n; i++) {
@@ -239,10 +253,16 @@ static enum wl_status fit_loaded(struct factorisation *f, const struct stats_fit
     out->dof = f->n - f->k;
     solve(f, out);
     set_goodness(data, out);
-    if (covariance == STATS_COVARIANCE_HC3) {
+    set_plain_covariance(f, out);
+    double plain_variance[K];
+    for (size_t j = 0; j < f->k; j++) {
+        plain_variance[j] = out->covariance[j][j];
+    }
+    if (covariance != STATS_COVARIANCE_PLAIN) {
         set_hc3_covariance(f, data, out);
-    } else {
-        set_plain_covariance(f, out);
+    }
+    if (covariance == STATS_COVARIANCE_LARGER) {
+        raise_variances(out, plain_variance);
     }
     set_intervals(out);
     return WL_OK;

@@ -11,8 +11,10 @@
 enum { STATS_FIT_MAX_COLUMNS = 8 };
 
 enum stats_covariance {
-    STATS_COVARIANCE_PLAIN, // residual variance * (X'WX)^-1
-    STATS_COVARIANCE_HC3,   // robust to any variance pattern (MacKinnon & White 1985)
+    STATS_COVARIANCE_PLAIN,  // residual variance * (X'WX)^-1
+    STATS_COVARIANCE_HC3,    // robust to any variance pattern (MacKinnon & White 1985)
+    STATS_COVARIANCE_LARGER, // HC3, each sd raised to the plain one where that is larger: HC3 has
+                             // much scatter of its own in small samples
 };
 
 struct stats_fit_data {
@@ -30,7 +32,8 @@ struct stats_fit {
     size_t dof; // n - n_columns
     double coef[STATS_FIT_MAX_COLUMNS];
     double covariance[STATS_FIT_MAX_COLUMNS][STATS_FIT_MAX_COLUMNS];
-    struct stats_interval ci95[STATS_FIT_MAX_COLUMNS]; // Student's t with dof
+    double inverse_normal[STATS_FIT_MAX_COLUMNS][STATS_FIT_MAX_COLUMNS]; // (X'WX)^-1
+    struct stats_interval ci95[STATS_FIT_MAX_COLUMNS];                   // Student's t with dof
     double residual_variance; // weighted: variance of an observation of weight 1
     double residual_sd;       // unweighted, in units of y, with dof
     double r2;                // unweighted, about the mean of y; NaN when y does not vary

@@ -172,6 +172,7 @@ static void fill(struct law_problem *problem, const struct law_solution *solutio
     out->r2_all = r2_of_all(problem);
     out->residual_sd = solution->fit.residual_sd;
     out->noise_share = sqrt(solution->fit.residual_variance);
+    out->outlier_limit = solution->outlier_limit;
     out->noise_fixed = solution->ratio * out->noise_share;
     out->mean_abs_pct_error = law_cross_validate(problem, solution, solution->has_term[LAW_PROMPT]);
 }

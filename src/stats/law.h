@@ -6,12 +6,16 @@
 //
 // How the fit works
 //   noise   The scatter of a cost grows with it: variance = s0^2 + (r*Y)^2. s0 and r come from the
-//           residuals by pseudo-likelihood with a winsorised scale (one stray run does not move
-//           them); with fewer than 8 degrees of freedom s0 is taken as 0.
+//           studentised residuals by pseudo-likelihood with a winsorised scale (one stray run does
+//           not move them), averaged over the possible s0/r; with fewer than 8 degrees of freedom
+//           s0 is taken as 0.
 //   robust  Start: a fit to the median of each (p, g) cell, then iteratively reweighted least
-//           squares with Tukey's biweight (4.685). Points whose residual then exceeds 3.5 sd are
-//           outliers: counted in the result, left out of the last weighted least squares fit, from
-//           which coefficients, covariance and intervals come.
+//           squares with Tukey's biweight (4.685). Points whose residual then exceeds 3.5 sd (in
+//           small samples the Student-t value of the same probability) are outliers: counted in
+//           the result, left out of the last weighted least squares fit, from which coefficients,
+//           covariance and intervals come.
+//   scatter The covariance is HC3's (robust to a wrong noise model), each sd raised to the plain
+//           one where that is larger.
 //   terms   Columns that do not vary are dropped (c when all g are equal: its cost is then part of
 //           a). q needs three prompt lengths, x two of each. Each is used when its t-test gives
 //           p < 0.01 and its share of Y exceeds 1 % at the point where that is largest.
@@ -59,10 +63,11 @@ struct law_fit {
 
     double r2; // unweighted, without the outliers
     double r2_adjusted;
-    double r2_all;      // unweighted, outliers included
-    double residual_sd; // unweighted, in units of Y, without the outliers
-    double noise_fixed; // s0, in units of Y
-    double noise_share; // r
+    double r2_all;        // unweighted, outliers included
+    double residual_sd;   // unweighted, in units of Y, without the outliers
+    double noise_fixed;   // s0, in units of Y
+    double noise_share;   // r
+    double outlier_limit; // noise sds beyond which a point is an outlier; INFINITY: not judged
 
     double p_quadratic; // of the term's t-test; NaN when it could not be tested
     double p_interaction;

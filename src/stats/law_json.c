@@ -15,6 +15,7 @@ enum { LAW_JSON_VERSION = 1 };
     X(residual_sd)                                                                                 \
     X(noise_fixed)                                                                                 \
     X(noise_share)                                                                                 \
+    X(outlier_limit)                                                                               \
     X(p_quadratic)                                                                                 \
     X(p_interaction)                                                                               \
     X(max_quadratic_share)                                                                         \

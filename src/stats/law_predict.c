@@ -54,7 +54,7 @@ void law_residuals(const struct law_fit *fit, const struct law_point *points, si
         double sd = sqrt(noise_variance(fit, fitted)), residual = points[i].y - fitted;
         double standardised = sd > 0 ? residual / sd : 0;
         out[i] = (struct law_residual){fitted, residual, standardised,
-                                       fabs(standardised) > STATS_OUTLIER_SDS};
+                                       fabs(standardised) > fit->outlier_limit};
     }
 }
 

@@ -25,7 +25,7 @@ static enum wl_status check_points(const struct law_point *points, size_t n, str
     }
     for (size_t i = 0; i < n; i++) {
         const struct law_point *p = &points[i];
-        if (!isfinite(p->y) || !(p->prompt_tokens >= 0) || !(p->generated_tokens >= 0) ||
+        if (!(fabs(p->y) < 1e100) || !(p->prompt_tokens >= 0) || !(p->generated_tokens >= 0) ||
             !(p->prompt_tokens < 1e12) || !(p->generated_tokens < 1e12)) {
             return wl_err_set(err, WL_INPUT,
                               "point %zu of the law is not a cost at 0 or more tokens: %g at %g "
@@ -37,7 +37,7 @@ static enum wl_status check_points(const struct law_point *points, size_t n, str
 }
 
 static enum wl_status allocate(struct law_problem *problem, size_t n, struct wl_err *err) {
-    enum { N_ARRAYS = 5 };
+    enum { N_ARRAYS = 6 };
     problem->points = calloc(n, sizeof *problem->points);
     problem->cell_of = calloc(n, sizeof *problem->cell_of);
     problem->is_skipped = calloc(n, sizeof *problem->is_skipped);
@@ -51,6 +51,7 @@ static enum wl_status allocate(struct law_problem *problem, size_t n, struct wl_
     problem->scratch = problem->memory + 2 * n;
     problem->y = problem->memory + 3 * n;
     problem->kept_weights = problem->memory + 4 * n;
+    problem->leverage = problem->memory + 5 * n;
     problem->rows = problem->memory + N_ARRAYS * n;
     return WL_OK;
 }

@@ -15,8 +15,9 @@ struct law_problem {
     size_t n;
     size_t *cell_of; // 0, 1, ...: points of equal prompt and generated length share one
     size_t n_cells;
-    double largest; // largest |y|, or 1
-    double *fitted; // of the last solution
+    double largest;   // largest |y|, or 1
+    double *fitted;   // of the last solution
+    double *leverage; // of each point in it: the share of its fitted value that is its own
     double *weights;
     bool *is_skipped; // outliers of the last solution, and what cross-validation leaves out
     double *scratch;
@@ -31,6 +32,7 @@ struct law_solution {
     bool has_term[LAW_N_TERMS];
     struct stats_fit fit; // of the points that are no outliers, weights 1/h^2
     double ratio;         // s0/r: h^2 = ratio^2 + fitted^2
+    double outlier_limit; // in noise sds
     size_t n_outliers;
 };
 
@@ -58,8 +60,11 @@ enum wl_status law_solve_kept(struct law_problem *problem, const bool has_term[L
 
 // h = sqrt(ratio^2 + fitted^2), |fitted| kept above a thousandth of the largest |y|.
 double law_noise_shape(const struct law_problem *problem, double ratio, double fitted);
-// Winsorised scale of the residuals over h; never 0.
-double law_noise_scale(struct law_problem *problem, double ratio, size_t n_terms);
+// Residual of point i over h, studentised: divided by sqrt(1 - leverage), because points that pull
+// the fit towards themselves have small residuals whatever their noise.
+double law_noise_residual(const struct law_problem *problem, double ratio, size_t i);
+// Winsorised scale of these residuals; never 0.
+double law_noise_scale(struct law_problem *problem, double ratio);
 // s0/r by pseudo-likelihood (Carroll & Ruppert 1988, chapter 3) from residuals and fitted values.
 double law_noise_ratio(struct law_problem *problem, size_t n_terms);
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "stats/law_search.h"
+#include "stats/special.h"
 
 enum { N_ROBUST_STEPS = 30, N_MONOTONE_STEPS = 5, MIN_DOF_FOR_OUTLIERS = 4 };
 static const double BIWEIGHT = 4.685, HUBER = 1.345; // 95 % efficient for normal noise
@@ -32,9 +33,20 @@ enum wl_status law_solve_kept(struct law_problem *problem, const bool has_term[L
                                   .n = n,
                                   .n_columns = n_terms,
                                   .names = names};
-    return stats_fit(&data, STATS_COVARIANCE_PLAIN, out, NULL, err);
+    return stats_fit(&data, STATS_COVARIANCE_LARGER, out, NULL, err);
 }
 
+static double leverage_of(const struct stats_fit *fit, const double *row, double weight) {
+    double sum = 0;
+    for (size_t i = 0; i < fit->n_columns; i++) {
+        for (size_t j = 0; j < fit->n_columns; j++) {
+            sum += row[i] * row[j] * fit->inverse_normal[i][j];
+        }
+    }
+    return fmin(fmax(weight * sum, 0), 0.95);
+}
+
+// Fitted values, and how much of each the point itself decided.
 static void set_fitted(struct law_problem *problem, const bool has_term[LAW_N_TERMS],
                        const struct stats_fit *fit) {
     for (size_t i = 0; i < problem->n; i++) {
@@ -45,6 +57,8 @@ static void set_fitted(struct law_problem *problem, const bool has_term[LAW_N_TE
             sum += fit->coef[j] * row[j];
         }
         problem->fitted[i] = sum;
+        double weight = problem->is_skipped[i] ? 0 : problem->weights[i];
+        problem->leverage[i] = leverage_of(fit, row, weight);
     }
 }
 
@@ -77,12 +91,11 @@ static double robust_weight(double u, bool is_monotone) {
     return share >= 1 ? 1e-9 : fmax((1 - share * share) * (1 - share * share), 1e-9);
 }
 
-static void set_robust_weights(struct law_problem *problem, double ratio, size_t n_terms,
-                               bool is_monotone) {
-    double scale = law_noise_scale(problem, ratio, n_terms);
+static void set_robust_weights(struct law_problem *problem, double ratio, bool is_monotone) {
+    double scale = law_noise_scale(problem, ratio);
     for (size_t i = 0; i < problem->n; i++) {
         double h = law_noise_shape(problem, ratio, problem->fitted[i]);
-        double u = (problem->points[i].y - problem->fitted[i]) / (h * scale);
+        double u = law_noise_residual(problem, ratio, i) / scale;
         problem->weights[i] = robust_weight(u, is_monotone) / (h * h);
     }
 }
@@ -110,7 +123,7 @@ static enum wl_status fit_robustly(struct law_problem *problem, struct law_solut
         if (step == 0 || step == 2 || step == N_MONOTONE_STEPS) {
             out->ratio = law_noise_ratio(problem, n_terms);
         }
-        set_robust_weights(problem, out->ratio, n_terms, step < N_MONOTONE_STEPS);
+        set_robust_weights(problem, out->ratio, step < N_MONOTONE_STEPS);
         status = law_solve_kept(problem, out->has_term, &out->fit, err);
         if (step > N_MONOTONE_STEPS && is_settled(&out->fit, &before)) {
             break;
@@ -122,14 +135,20 @@ static enum wl_status fit_robustly(struct law_problem *problem, struct law_solut
     return status;
 }
 
-static size_t mark_outliers(struct law_problem *problem, double ratio, double scale,
-                            size_t n_terms) {
+// As likely in Student's distribution as 3.5 sd in the normal one: the scale of a small sample is
+// itself uncertain, and a point too many taken away would make the rest look too good.
+static double outlier_limit(size_t n, size_t n_terms) {
+    if (n < n_terms + MIN_DOF_FOR_OUTLIERS) {
+        return INFINITY;
+    }
+    return -stats_student_quantile(stats_normal_cdf(-STATS_OUTLIER_SDS), (double)(n - n_terms));
+}
+
+static size_t mark_outliers(struct law_problem *problem, double ratio, double scale, double limit) {
     size_t n_outliers = 0;
     for (size_t i = 0; i < problem->n; i++) {
         double h = law_noise_shape(problem, ratio, problem->fitted[i]);
-        double u = (problem->points[i].y - problem->fitted[i]) / (h * scale);
-        problem->is_skipped[i] =
-            problem->n >= n_terms + MIN_DOF_FOR_OUTLIERS && fabs(u) > STATS_OUTLIER_SDS;
+        problem->is_skipped[i] = fabs(law_noise_residual(problem, ratio, i) / scale) > limit;
         problem->weights[i] = 1 / (h * h);
         n_outliers += problem->is_skipped[i];
     }
@@ -146,11 +165,12 @@ enum wl_status law_solve(struct law_problem *problem, const bool has_term[LAW_N_
                           problem->n);
     }
     enum wl_status status = fit_robustly(problem, out, n_terms, err);
+    out->outlier_limit = outlier_limit(problem->n, n_terms);
     // Twice: outliers are judged again by the fit without them.
     for (int pass = 0; status == WL_OK && pass < 2; pass++) {
         out->ratio = law_noise_ratio(problem, n_terms);
-        double scale = law_noise_scale(problem, out->ratio, n_terms);
-        out->n_outliers = mark_outliers(problem, out->ratio, scale, n_terms);
+        double scale = law_noise_scale(problem, out->ratio);
+        out->n_outliers = mark_outliers(problem, out->ratio, scale, out->outlier_limit);
         status = law_solve_kept(problem, has_term, &out->fit, err);
         if (status == WL_OK) {
             set_fitted(problem, has_term, &out->fit);

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-static const double LN_SQRT_2PI = 0.91893853320467274178;
+static const double LN_SQRT_2PI = 0.91893853320467274178, PI = 3.14159265358979323846;
 
 double stats_ln_gamma(double x) {
     if (!(x > 0)) {
@@ -86,7 +86,7 @@ double stats_normal_quantile(double p) {
                        (1 + t * (1.432788 + t * (0.189269 + t * 0.001308)));
     for (int i = 0; i < 4; i++) {
         double error = stats_normal_cdf(-z) - tail;
-        z += error / (exp(-z * z / 2) / sqrt(2 * 3.14159265358979323846));
+        z += error / (exp(-z * z / 2) / sqrt(2 * PI));
     }
     return p < 0.5 ? -z : z;
 }
@@ -107,27 +107,32 @@ double stats_student_cdf(double t, double dof) {
     return t < 0 ? tail : 1 - tail;
 }
 
-// Bisection on a doubling bracket: slow and certain.
+static double student_density(double t, double dof) {
+    double ln_front = stats_ln_gamma((dof + 1) / 2) - stats_ln_gamma(dof / 2);
+    return exp(ln_front - (dof + 1) / 2 * log1p(t * t / dof)) / sqrt(dof * PI);
+}
+
+// Newton's method, kept inside a bracket that each step narrows: bisection where it would leave it.
 double stats_student_quantile(double p, double dof) {
     if (!(p > 0) || !(p < 1) || !(dof > 0)) {
         return NAN;
     }
-    if (p == 0.5) {
-        return 0;
-    }
-    double tail = 2 * fmin(p, 1 - p), low = 0, high = 1;
+    double tail = 2 * fmin(p, 1 - p), low = 0, high = 2;
     while (stats_student_two_sided_p(high, dof) > tail && high < 1e300) {
+        low = high;
         high *= 2;
     }
-    for (int i = 0; i < 200 && high - low > 1e-14 * high; i++) {
-        double middle = (low + high) / 2;
-        if (stats_student_two_sided_p(middle, dof) > tail) {
-            low = middle;
-        } else {
-            high = middle;
+    double t = fmin(fmax(-stats_normal_quantile(tail / 2), low), high);
+    for (int i = 0; i < 200 && high - low > 1e-15 * high; i++) {
+        double error = stats_student_two_sided_p(t, dof) - tail;
+        *(error > 0 ? &low : &high) = t;
+        double next = t + error / (2 * student_density(t, dof));
+        next = next > low && next < high ? next : (low + high) / 2;
+        if (fabs(next - t) <= 1e-14 * t) {
+            break;
         }
+        t = next;
     }
-    double t = (low + high) / 2;
     return p < 0.5 ? -t : t;
 }
 
