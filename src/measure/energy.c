@@ -109,11 +109,13 @@ static void fill_phases(const struct subject *subject, struct sampler *sampler,
 }
 
 // An interval wider than the value says nothing (design: print the word, never the number).
+static bool is_wide(double value, double sd, double systematic_rel) {
+    return !(2 * 1.96 * hypot(sd, systematic_rel * value) <= fabs(value));
+}
+
+// Of the gross energy; whether the net energy is resolved too follows from its own sd.
 static enum record_label resolve_label(const struct record_energy *e, enum record_label label) {
-    double half_width = 1.96 * hypot(e->net_sd_j, e->systematic_rel * e->net_j);
-    bool is_resolved = isfinite(e->gross_j) && e->gross_j > 1.96 * e->gross_sd_j &&
-                       (!isfinite(e->net_j) || half_width < fabs(e->net_j));
-    return is_resolved ? label : LABEL_UNRESOLVED;
+    return is_wide(e->gross_j, e->gross_sd_j, e->systematic_rel) ? LABEL_UNRESOLVED : label;
 }
 
 void energy_fill(const struct subject *subject, struct sampler *sampler, const struct idle *before,

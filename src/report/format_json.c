@@ -161,6 +161,7 @@ static json_t *change_json(enum metric_id metric, const struct report_change *ch
     set_real(o, "ratio", change->n_cells > 0 ? change->ratio : (double)NAN);
     set(o, "ci95", interval_json(change->ci95));
     set(o, "is_resolved", json_boolean(change->is_resolved));
+    set(o, "is_bounded", json_boolean(change->is_bounded));
     set_text(o, "verdict", VERDICTS[figure_verdict(metric, change) + 1]);
     return o;
 }

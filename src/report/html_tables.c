@@ -40,11 +40,15 @@ static void put_tile_change(struct buf *out, const struct table_column *c) {
         return;
     }
     buf_puts(out, "<div class=\"sub\">");
-    html_figure(out, c->model[0].value);
-    buf_puts(out, " \xe2\x86\x92 ");
-    html_figure(out, c->model[1].value);
-    buf_puts(out, " ");
-    html_text(out, c->unit);
+    if (c->model[0].is_number && c->model[1].is_number) {
+        html_figure(out, c->model[0].value);
+        buf_puts(out, " \xe2\x86\x92 ");
+        html_figure(out, c->model[1].value);
+        buf_puts(out, " ");
+        html_text(out, c->unit);
+    } else { // a bounded change of estimates that are unresolved themselves
+        buf_puts(out, "each: unresolved");
+    }
     buf_puts(out, "</div><div class=\"sub\">");
     html_figure(out, big->interval);
     buf_puts(out, "</div>");
@@ -175,6 +179,11 @@ static void put_energy_note(struct buf *out, const struct report_result *result)
             html_text(out, source[m]);
             buf_puts(out, ". ");
         }
+    }
+    if (result->change[METRIC_energy_gross_j].is_bounded) {
+        buf_puts(out, "No meter: the energy is estimated, and its change lies between those of "
+                      "time, CPU time and memory traffic, whatever the model\xe2\x80\x99s "
+                      "constants are. ");
     }
     if (result->model[0].metric[METRIC_accuracy].all.n_cells == 0) {
         buf_puts(out, "Accuracy is not measured by this study; <code>wattlaw eval</code> measures "

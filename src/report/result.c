@@ -1,3 +1,4 @@
+#include "report/bounds.h"
 #include "report/result.h"
 
 #include <math.h>
@@ -227,6 +228,7 @@ static enum wl_status compute_changes(struct report_result *result, struct wl_er
             status = summary_change(base, vs, metric, reference, &result->change_reference[i], err);
         }
     }
+    bounds_of_estimates(result);
     for (unsigned i = 0; i < REPORT_N_LAWS; i++) {
         result->has_comparison[i] = base->has_law[i] && vs->has_law[i];
         if (result->has_comparison[i]) {

@@ -106,7 +106,8 @@ struct report_change {
     size_t n_cells;             // 0: not comparable, the rest is NaN
     double ratio;               // sum of cell means, vs / base
     struct stats_interval ci95; // of the ratio; from pairs within cells, so drift and cells cancel
-    bool is_resolved;           // both sides are
+    bool is_resolved;           // both sides are, or the change is bounded
+    bool is_bounded;            // of estimated energies: the interval is that of bounds.h
 };
 
 struct report_cell {

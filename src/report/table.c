@@ -78,6 +78,12 @@ static void fill_note(const struct report_result *result, enum metric_id metric,
     } else if (source[0][0]) {
         snprintf(out, size, "%s; %s", kind, source[0]);
     }
+    const struct report_change *change = &result->change[metric];
+    if (result->n_models == 2 && change->is_bounded) {
+        size_t used = strlen(out);
+        snprintf(out + used, size - used, "; the change lies between those of %sCPU time and %s",
+                 metric == METRIC_energy_gross_j ? "time, " : "", "memory traffic");
+    }
 }
 
 void table_fill_column(const struct report_result *result, enum metric_id metric, bool is_reference,
