@@ -93,6 +93,19 @@ static enum wl_status open_meter(struct wattlaw_meter *meter, const char *name,
     return meter_total_new(info, &options, &meter->total, err);
 }
 
+static struct wattlaw_meter *new_meter(const struct wattlaw_meter_options *options) {
+    struct wattlaw_meter *meter = calloc(1, sizeof *meter);
+    char *root = options->root ? strdup(options->root) : NULL;
+    if (!meter || (options->root && !root)) {
+        free(meter);
+        free(root);
+        return NULL;
+    }
+    meter->root = root;
+    meter->env = (struct meter_env){.root = root, .pid = options->pid};
+    return meter;
+}
+
 enum wattlaw_status wattlaw_meter_open(const char *name,
                                        const struct wattlaw_meter_options *options,
                                        struct wattlaw_meter **out, struct wattlaw_error *error) {
@@ -101,19 +114,12 @@ enum wattlaw_status wattlaw_meter_open(const char *name,
         return api_missing("the meter, its name or its options", error);
     }
     struct wl_err err = {0};
-    enum wl_status status = WL_OK;
     *out = NULL;
-    struct wattlaw_meter *meter = calloc(1, sizeof *meter);
-    if (meter && full.root) {
-        meter->root = strdup(full.root);
+    struct wattlaw_meter *meter = new_meter(&full);
+    if (!meter) {
+        return api_result(wl_err_set(&err, WL_MEMORY, "no memory for a meter"), &err, error);
     }
-    if (!meter || (full.root && !meter->root)) {
-        status = wl_err_set(&err, WL_MEMORY, "no memory for a meter");
-    }
-    if (status == WL_OK) {
-        meter->env = (struct meter_env){.root = meter->root, .pid = full.pid};
-        status = open_meter(meter, name, &err);
-    }
+    enum wl_status status = open_meter(meter, name, &err);
     if (status != WL_OK) {
         wattlaw_meter_close(meter);
         return api_result(status, &err, error);

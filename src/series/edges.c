@@ -51,23 +51,19 @@ static enum wl_status check_arguments(size_t n, const struct series_edges_option
     return WL_OK;
 }
 
-static enum wl_status allocate(struct search *search, struct wl_err *err) {
-    size_t n = search->n;
-    if (n > SIZE_MAX / (4 * sizeof(double))) {
-        return wl_err_set(err, WL_MEMORY, "no memory to search %zu samples", n);
-    }
-    double *memory = calloc(n, 3 * sizeof *memory);
-    bool *flags = calloc(n, sizeof *flags);
+static bool allocate(struct search *search) {
+    double *memory = calloc(search->n, 3 * sizeof *memory);
+    bool *flags = calloc(search->n, sizeof *flags);
     if (!memory || !flags) {
         free(memory);
         free(flags);
-        return wl_err_set(err, WL_MEMORY, "no memory to search %zu samples", n);
+        return false;
     }
     search->smooth = memory;
-    search->gradient = memory + n;
-    search->scratch = memory + 2 * n;
+    search->gradient = memory + search->n;
+    search->scratch = memory + 2 * search->n;
     search->is_busy = flags;
-    return WL_OK;
+    return true;
 }
 
 // Near the ends the median takes what there is on both sides alike.
@@ -370,18 +366,19 @@ enum wl_status series_edges_find(const struct series_point *points, size_t n,
     *out = (struct series_edges){0};
     struct search search = {.points = points, .n = n, .options = options};
     enum wl_status status = check_arguments(n, options, err);
-    if (status == WL_OK) {
-        status = allocate(&search, err);
+    if (status != WL_OK) {
+        return status;
     }
-    if (status == WL_OK) {
-        run(&search);
-        collect(&search, windows, max_windows, out);
-        out->baseline = search.baseline;
-        out->idle_mad = search.level_mad;
-        out->threshold = search.threshold;
-        out->used_levels = search.uses_levels;
+    if (!allocate(&search)) {
+        return wl_err_set(err, WL_MEMORY, "no memory to search %zu samples", n);
     }
+    run(&search);
+    collect(&search, windows, max_windows, out);
+    out->baseline = search.baseline;
+    out->idle_mad = search.level_mad;
+    out->threshold = search.threshold;
+    out->used_levels = search.uses_levels;
     free(search.smooth);
     free(search.is_busy);
-    return status;
+    return WL_OK;
 }

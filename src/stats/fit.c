@@ -254,7 +254,7 @@ static enum wl_status fit_loaded(struct factorisation *f, const struct stats_fit
     solve(f, out);
     set_goodness(data, out);
     set_plain_covariance(f, out);
-    double plain_variance[K];
+    double plain_variance[K] = {0};
     for (size_t j = 0; j < f->k; j++) {
         plain_variance[j] = out->covariance[j][j];
     }
@@ -279,7 +279,7 @@ enum wl_status stats_fit(const struct stats_fit_data *data, enum stats_covarianc
         return status;
     }
     struct factorisation f = {.n = data->n, .k = data->n_columns};
-    f.a = calloc(f.n, f.k * sizeof *f.a);
+    f.a = calloc(f.n, K * sizeof *f.a);
     f.b = calloc(f.n, sizeof *f.b);
     if (f.a && f.b) {
         status = fit_loaded(&f, data, covariance, out, bad_column, err);

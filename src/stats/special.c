@@ -12,8 +12,9 @@ double stats_ln_gamma(double x) {
         return INFINITY;
     }
     double shift = 0;
-    for (; x < 10; x++) {
+    while (x < 10) {
         shift += log(x);
+        x += 1;
     }
     // Bernoulli numbers over 2k(2k-1): the error at x = 10 is below 1e-16.
     double y = 1 / (x * x);
