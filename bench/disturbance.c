@@ -51,8 +51,7 @@ int main(int argc, char **argv) {
     double plain[MAX_PAIRS], measured[MAX_PAIRS], pct[MAX_PAIRS];
     struct wl_err err = {0};
     struct subject subject;
-    struct subject_options options = {
-        .model_path = argv[1], .wait_policy = "passive", .n_ctx = 1024};
+    struct subject_options options = {.model_path = argv[1], .n_ctx = 1024};
     struct engine_run_options run = {.prompt = MEASURE_PROMPT_TEXT,
                                      .n_prompt = 32,
                                      .n_predict = (uint32_t)n_tokens,

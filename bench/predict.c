@@ -36,8 +36,7 @@ static struct record *study(const char *model, double budget_s, uint64_t seed, s
     close(fd);
     unlink(path);
     struct store *store;
-    struct study_options options = {.subject = {.wait_policy = "passive"},
-                                    .model_path = {model},
+    struct study_options options = {.model_path = {model},
                                     .label = {"model"},
                                     .n_models = 1,
                                     .prompt_tokens = SEEN,
@@ -64,7 +63,7 @@ static void measure_unseen(const char *model, uint64_t seed,
                            double out[N_METRICS][N_UNSEEN][REPEATS]) {
     struct wl_err err = {0};
     struct subject subject;
-    struct subject_options options = {.model_path = model, .wait_policy = "passive", .n_ctx = 2304};
+    struct subject_options options = {.model_path = model, .n_ctx = 2304};
     if (subject_open(&subject, &options, &err)) {
         fail(&err);
     }

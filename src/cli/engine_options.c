@@ -17,7 +17,8 @@ const struct poptOption ENGINE_OPTIONS[] = {
     {"load-mode", 0, POPT_ARG_STRING, &given.load_mode, 0,
      "mmap (default) or none: read the file into memory", "MODE"},
     {"wait", 0, POPT_ARG_STRING, &given.wait_policy, 0,
-     "how idle threads wait: passive (default: sleep, right on a shared machine) or active (spin)",
+     "how threads wait for each other: active (spin) or passive (sleep; better beside other "
+     "load); default: as llama.cpp does it, or $OMP_WAIT_POLICY",
      "POLICY"},
     {"meters", 0, POPT_ARG_STRING, &given.meters, 0,
      "energy sources, comma-separated, the primary one first (default: auto, all that work; "
@@ -56,7 +57,7 @@ enum wl_status engine_options_get(const struct cli_context *context, struct subj
         .n_ctx = (uint32_t)given.n_ctx,
         .n_ubatch = (uint32_t)given.n_ubatch,
         .load_mode = given.load_mode,
-        .wait_policy = given.wait_policy ? given.wait_policy : "passive",
+        .wait_policy = given.wait_policy,
         .root = context->common.root,
         .meters = given.meters,
     };

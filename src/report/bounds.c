@@ -14,8 +14,8 @@ static void include(struct report_change *out, const struct report_change *part)
 }
 
 // `changes` is one of the result's two arrays over metrics.
-static void bound(struct report_change *changes, enum metric_id metric,
-                  const enum metric_id *parts, size_t n_parts) {
+static void bound(struct report_change *changes, enum metric_id metric, const enum metric_id *parts,
+                  size_t n_parts) {
     struct report_change *change = &changes[metric];
     if (change->n_cells == 0 || !isfinite(change->ratio)) {
         return;

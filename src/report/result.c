@@ -1,5 +1,5 @@
-#include "report/bounds.h"
 #include "report/result.h"
+#include "report/bounds.h"
 
 #include <math.h>
 #include <stdlib.h>

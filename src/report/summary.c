@@ -337,12 +337,12 @@ enum wl_status summary_change(const struct report_model *base, const struct repo
         size_t n_a = collect_keyed(base, metric, only_cell, a);
         size_t n_b = collect_keyed(vs, metric, only_cell, b);
         strata_ratio(pairs, match(a, n_a, b, n_b, pairs), &ratio);
-        *out = (struct report_change){
-            .n_pairs = ratio.n,
-            .n_cells = ratio.n_cells,
-            .ratio = ratio.value,
-            .ci95 = ratio.ci95,
-            .is_resolved = ratio.n > 0 && is_comparable(base, vs, metric, only_cell)};
+        *out = (struct report_change){.n_pairs = ratio.n,
+                                      .n_cells = ratio.n_cells,
+                                      .ratio = ratio.value,
+                                      .ci95 = ratio.ci95,
+                                      .is_resolved = ratio.n > 0 &&
+                                                     is_comparable(base, vs, metric, only_cell)};
     }
     free(a);
     free(b);
