@@ -16,7 +16,7 @@ setup:
 	@mkdir -p build
 
 demo: build ## study the built-in model, offline, and say where the report is
-	@$(BUILD)/bin/wattlaw study --out $(REPORT)
+	@$(BUILD)/bin/wattlaw study --out $(REPORT) || [ $$? -eq 3 ] # 3: measured, but on a busy machine
 
 test: build
 	@ctest --test-dir $(BUILD) --output-on-failure -j$(JOBS)

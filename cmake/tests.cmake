@@ -43,6 +43,13 @@ foreach(source ${worker_tests})
   wattlaw_c_test("${source}" worker)
 endforeach()
 
+file(GLOB api_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/api/test_*.c")
+foreach(source ${api_tests})
+  wattlaw_c_test("${source}" unit)
+  get_filename_component(name "${source}" NAME_WE)
+  target_link_libraries(${name} PRIVATE wattlaw_api)
+endforeach()
+
 file(GLOB shell_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/cli/test_*.sh"
      "${CMAKE_SOURCE_DIR}/tests/worker/test_*.sh")
 foreach(source ${shell_tests})

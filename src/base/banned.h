@@ -8,7 +8,10 @@
 #include <string.h>
 #include <time.h>
 
+// clang's optimised builds have macros of these names, which it refuses to poison.
+#ifndef __clang__
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf strtok atoi atol atoll atof
 #pragma GCC poison gets gmtime localtime ctime asctime rand srand tmpnam tempnam mktemp
+#endif
 
 #endif

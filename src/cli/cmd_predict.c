@@ -13,6 +13,7 @@
 #include "record/record.h"
 #include "stats/law_json.h"
 #include "store/store_fit.h"
+#include "store/store_record.h"
 
 static struct {
     const char *study, *prompt;
@@ -47,20 +48,45 @@ static enum wl_status count_tokens(const char *model_path, const char *text, siz
     return status;
 }
 
-static void print_row(const struct metric_info *info, const struct law_prediction *p,
-                      const char *label) {
-    char value[UNITS_TEXT_BYTES], low[UNITS_TEXT_BYTES], high[UNITS_TEXT_BYTES];
-    printf("  %-16s %10s %-8s  95 %% of runs %s to %s%s%s\n", info->title,
-           units_number(value, p->value), info->unit, units_number(low, p->pi95.low),
-           units_number(high, p->pi95.high), label, p->is_extrapolated ? "  (extrapolated)" : "");
+// Where the energies of a model came from: "powercap, scope cpu, measured".
+static enum wl_status energy_source(struct store *store, int64_t model_id, char *out, size_t size,
+                                    struct wl_err *err) {
+    struct record *records;
+    size_t n;
+    out[0] = '\0';
+    enum wl_status status = store_record_list_model(store, model_id, &records, &n, err);
+    if (status == WL_OK && n > 0 && records[n - 1].n_energies > 0) {
+        const struct record_energy *e = &records[n - 1].energy[0];
+        snprintf(out, size, "%s, scope %s, %s", e->source, e->scope, record_label_name(e->label));
+    }
+    if (status == WL_OK) {
+        free(records);
+    }
+    return status;
 }
 
-static json_t *row_json(const struct metric_info *info, const struct law_prediction *p) {
-    return json_pack("{s:s, s:s, s:o, s:[o,o], s:[o,o], s:b}", "metric", info->id, "unit",
-                     info->unit, "value", wl_json_real(p->value), "mean_ci95",
-                     wl_json_real(p->ci95.low), wl_json_real(p->ci95.high), "run_pi95",
-                     wl_json_real(p->pi95.low), wl_json_real(p->pi95.high), "is_extrapolated",
-                     p->is_extrapolated);
+static bool is_energy(const struct metric_info *info) {
+    return strcmp(info->unit, "J") == 0;
+}
+
+static void print_row(const struct metric_info *info, const struct law_prediction *p,
+                      const char *source) {
+    char value[UNITS_TEXT_BYTES], low[UNITS_TEXT_BYTES], high[UNITS_TEXT_BYTES];
+    printf("  %-16s %10s %-8s  95 %% of runs %s to %s", info->title, units_number(value, p->value),
+           info->unit, units_number(low, p->pi95.low), units_number(high, p->pi95.high));
+    if (is_energy(info)) {
+        printf("  (%s)", source);
+    }
+    puts(p->is_extrapolated ? "  (extrapolated)" : "");
+}
+
+static json_t *row_json(const struct metric_info *info, const struct law_prediction *p,
+                        const char *source) {
+    return json_pack("{s:s, s:s, s:s?, s:o, s:[o,o], s:[o,o], s:b}", "metric", info->id, "unit",
+                     info->unit, "source", is_energy(info) ? source : NULL, "value",
+                     wl_json_real(p->value), "mean_ci95", wl_json_real(p->ci95.low),
+                     wl_json_real(p->ci95.high), "run_pi95", wl_json_real(p->pi95.low),
+                     wl_json_real(p->pi95.high), "is_extrapolated", p->is_extrapolated);
 }
 
 static enum wl_status predict_fit(const struct store_fit *fit, double prompt_tokens,
@@ -85,11 +111,13 @@ struct answer {
     size_t n_rows;
 };
 
-static enum wl_status answer_model(struct answer *answer, const struct store_model *model,
-                                   const struct store_fit *fits, size_t n_fits,
-                                   double prompt_tokens, struct wl_err *err) {
+static enum wl_status answer_model(struct answer *answer, struct store *store,
+                                   const struct store_model *model, const struct store_fit *fits,
+                                   size_t n_fits, double prompt_tokens, struct wl_err *err) {
+    char source[160];
+    bool has_energy = false;
     json_t *rows = json_array();
-    enum wl_status status = WL_OK;
+    enum wl_status status = energy_source(store, model->id, source, sizeof source, err);
     if (!answer->is_json) {
         printf("%s: %.0f prompt tokens, %d generated\n", model->label, prompt_tokens,
                given.generate);
@@ -103,11 +131,15 @@ static enum wl_status answer_model(struct answer *answer, const struct store_mod
         status = predict_fit(&fits[i], prompt_tokens, given.generate, &prediction, err);
         if (status == WL_OK) {
             answer->n_rows++;
-            json_array_append_new(rows, row_json(metric_info(metric), &prediction));
+            has_energy = has_energy || is_energy(metric_info(metric));
+            json_array_append_new(rows, row_json(metric_info(metric), &prediction, source));
             if (!answer->is_json) {
-                print_row(metric_info(metric), &prediction, "");
+                print_row(metric_info(metric), &prediction, source);
             }
         }
+    }
+    if (!answer->is_json && !has_energy && answer->n_rows) {
+        printf("  %-16s unresolved (%s)\n", "Energy", source[0] ? source : "no source");
     }
     json_array_append_new(answer->models,
                           json_pack("{s:s, s:s, s:f, s:i, s:o}", "model", model->label, "role",
@@ -140,7 +172,7 @@ static enum wl_status predict(struct cli_context *context, struct store *store,
         status = count_tokens(models[0].path, given.prompt, &n_tokens, err);
     }
     for (size_t i = 0; i < n_models && status == WL_OK; i++) {
-        status = answer_model(&answer, &models[i], fits, n_fits, (double)n_tokens, err);
+        status = answer_model(&answer, store, &models[i], fits, n_fits, (double)n_tokens, err);
     }
     if (status == WL_OK && answer.n_rows == 0) {
         status = wl_err_set(err, WL_NOT_FOUND,

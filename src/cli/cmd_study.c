@@ -115,8 +115,9 @@ struct models {
 static enum wl_status add_model(struct models *models, const char *name, struct wl_err *err) {
     enum wl_status status = catalog_resolve(NULL, name, models->path[models->n], err);
     if (status == WL_OK) {
-        models->label[models->n] = label_of(models->path[models->n]);
-        models->n++;
+        // A name of the catalogue reads better than the file behind it (Ollama: sha256-...).
+        const char *path = os_exists(name) ? models->path[models->n] : name;
+        models->label[models->n++] = label_of(path);
     }
     return status;
 }
@@ -208,6 +209,16 @@ static void print_head(const struct cli_context *context, const struct models *m
     fputc('\n', stderr);
 }
 
+// More than half of a model's windows under conditions that distort them.
+static bool is_untrusted(const struct report_result *result) {
+    for (size_t i = 0; i < result->n_models; i++) {
+        if (result->model[i].n_clean * 2 < result->model[i].n_used) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum wl_status show_result(struct cli_context *context, struct store *store,
                                   int64_t study_id, struct wl_err *err) {
     char name[32];
@@ -226,6 +237,11 @@ static enum wl_status show_result(struct cli_context *context, struct store *sto
     }
     if (status == WL_OK && !context->common.json) {
         printf("\nreport: %s/report.html\n", given.out);
+    }
+    if (status == WL_OK && is_untrusted(result)) {
+        status = wl_err_set(err, WL_UNTRUSTED,
+                            "most windows carry a flag (see the report): stop other programs, cool "
+                            "the machine, and run it again with --fresh");
     }
     report_result_free(result);
     return status;

@@ -15,7 +15,7 @@
 static bool installed_dir(char out[OS_PATH_BYTES]) {
     char exe_dir[OS_PATH_BYTES];
     return os_executable_dir(exe_dir, NULL) == WL_OK &&
-           os_path_join(out, exe_dir, "../lib/wattlaw/backends", NULL) == WL_OK;
+           os_path_join(out, exe_dir, "backends", NULL) == WL_OK;
 }
 
 static bool has_cpu(void) {
@@ -50,17 +50,18 @@ static void unload_others(void) {
 enum wl_status backends_load(struct wl_err *err) {
     char installed[OS_PATH_BYTES] = "";
     load_from(getenv("WATTLAW_BACKENDS_DIR"));
-    load_from(WATTLAW_ENGINE_BACKENDS_DIR);
     load_from(installed_dir(installed) ? installed : NULL);
+    load_from(WATTLAW_ENGINE_BACKENDS_DIR);
     if (!has_cpu()) {
         ggml_backend_load_all();
     }
     unload_others();
     if (!has_cpu()) {
-        return wl_err_set(err, WL_UNSUPPORTED,
-                          "no CPU back end of ggml was found: looked in $WATTLAW_BACKENDS_DIR, '%s' "
-                          "and '%s'; run tools/setup again or set WATTLAW_BACKENDS_DIR",
-                          WATTLAW_ENGINE_BACKENDS_DIR, installed);
+        return wl_err_set(
+            err, WL_UNSUPPORTED,
+            "no CPU back end of ggml was found: looked in $WATTLAW_BACKENDS_DIR, '%s' "
+            "and '%s'; run tools/setup again or set WATTLAW_BACKENDS_DIR",
+            installed, WATTLAW_ENGINE_BACKENDS_DIR);
     }
     return WL_OK;
 }

@@ -51,8 +51,10 @@ static bool read_payload(struct frame_io *io, uint32_t len, struct buf *payload,
     while (payload->len < len) {
         size_t want = len - payload->len < sizeof chunk ? len - payload->len : sizeof chunk;
         if (read_full(io->fd, chunk, want) != (ssize_t)want) {
-            wl_err_set(err, WL_PROTOCOL, "the stream ended inside a frame: expected %u bytes, "
-                       "found %zu", len, payload->len);
+            wl_err_set(err, WL_PROTOCOL,
+                       "the stream ended inside a frame: expected %u bytes, "
+                       "found %zu",
+                       len, payload->len);
             return false;
         }
         if (!buf_append(payload, chunk, want)) {

@@ -15,10 +15,10 @@
 
 struct frame_io {
     int fd;
-    bool is_closed;           // end of file or a broken stream: the engine must quit
-    bool is_cancelled;        // a CANCEL for the active request arrived
-    bool is_active;           // a request is being worked on
-    uint32_t active_id;       // of the active request
+    bool is_closed;     // end of file or a broken stream: the engine must quit
+    bool is_cancelled;  // a CANCEL for the active request arrived
+    bool is_active;     // a request is being worked on
+    uint32_t active_id; // of the active request
 };
 
 // Blocks for the next frame; the payload replaces the contents of `payload`. False when the stream

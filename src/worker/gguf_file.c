@@ -23,8 +23,7 @@ struct cursor {
     bool has_failed;
 };
 
-static bool fail(struct cursor *in, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+static bool fail(struct cursor *in, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 static bool fail(struct cursor *in, const char *format, ...) {
     char text[512];
@@ -45,8 +44,10 @@ static const unsigned char *take(struct cursor *in, uint64_t n) {
         return NULL;
     }
     if (n > in->size - in->at) {
-        fail(in, "%s at byte %" PRIu64 " needs %" PRIu64 " more bytes but the file ends at %" PRIu64
-             "; it is truncated or damaged, fetch it again", in->what, in->at, n, in->size);
+        fail(in,
+             "%s at byte %" PRIu64 " needs %" PRIu64 " more bytes but the file ends at %" PRIu64
+             "; it is truncated or damaged, fetch it again",
+             in->what, in->at, n, in->size);
         return NULL;
     }
     const unsigned char *data = in->map + in->at;
@@ -81,10 +82,10 @@ static const char *take_string(struct cursor *in, size_t *len) {
 
 static size_t value_bytes(uint32_t type) {
     static const unsigned char BYTES[GGUF_TYPE_COUNT] = {
-        [GGUF_TYPE_UINT8] = 1,  [GGUF_TYPE_INT8] = 1,   [GGUF_TYPE_UINT16] = 2,
-        [GGUF_TYPE_INT16] = 2,  [GGUF_TYPE_UINT32] = 4, [GGUF_TYPE_INT32] = 4,
-        [GGUF_TYPE_FLOAT32] = 4, [GGUF_TYPE_BOOL] = 1,  [GGUF_TYPE_UINT64] = 8,
-        [GGUF_TYPE_INT64] = 8,  [GGUF_TYPE_FLOAT64] = 8};
+        [GGUF_TYPE_UINT8] = 1,   [GGUF_TYPE_INT8] = 1,   [GGUF_TYPE_UINT16] = 2,
+        [GGUF_TYPE_INT16] = 2,   [GGUF_TYPE_UINT32] = 4, [GGUF_TYPE_INT32] = 4,
+        [GGUF_TYPE_FLOAT32] = 4, [GGUF_TYPE_BOOL] = 1,   [GGUF_TYPE_UINT64] = 8,
+        [GGUF_TYPE_INT64] = 8,   [GGUF_TYPE_FLOAT64] = 8};
     return type < GGUF_TYPE_COUNT ? BYTES[type] : 0;
 }
 
@@ -170,8 +171,10 @@ static void read_type(struct cursor *in, struct gguf_tensor *t) {
         return;
     }
     if (type >= GGML_TYPE_COUNT || ggml_blck_size((enum ggml_type)type) == 0) {
-        fail(in, "tensor '%s' has type %" PRIu32 ", which this llama.cpp does not know; the file may "
-             "be newer than the engine", t->name, type);
+        fail(in,
+             "tensor '%s' has type %" PRIu32 ", which this llama.cpp does not know; the file may "
+             "be newer than the engine",
+             t->name, type);
         return;
     }
     t->type = (enum ggml_type)type;
@@ -184,9 +187,10 @@ static void read_type(struct cursor *in, struct gguf_tensor *t) {
     uint64_t n_blocks = t->n_elements / block;
     uint64_t block_bytes = ggml_type_size(t->type);
     if (n_blocks > in->size / block_bytes) {
-        fail(in, "tensor '%s' (%s, %" PRIu64 " elements) is larger than the file of %" PRIu64
-             " bytes; the file is truncated or damaged", t->name, ggml_type_name(t->type),
-             t->n_elements, in->size);
+        fail(in,
+             "tensor '%s' (%s, %" PRIu64 " elements) is larger than the file of %" PRIu64
+             " bytes; the file is truncated or damaged",
+             t->name, ggml_type_name(t->type), t->n_elements, in->size);
         return;
     }
     t->n_bytes = n_blocks * block_bytes;
@@ -211,8 +215,10 @@ static void read_tensors(struct cursor *in, struct gguf_file *file) {
         return;
     }
     if (file->n_tensors > (in->size - in->at) / MIN_TENSOR_BYTES) {
-        fail(in, "the header announces %" PRIu64 " tensors but the file has room for at most "
-             "%" PRIu64, file->n_tensors, (in->size - in->at) / MIN_TENSOR_BYTES);
+        fail(in,
+             "the header announces %" PRIu64 " tensors but the file has room for at most "
+             "%" PRIu64,
+             file->n_tensors, (in->size - in->at) / MIN_TENSOR_BYTES);
         return;
     }
     file->tensors = calloc(file->n_tensors ? file->n_tensors : 1, sizeof *file->tensors);
@@ -228,8 +234,10 @@ static void read_header(struct cursor *in, struct gguf_file *file) {
     in->what = "the GGUF header";
     const unsigned char *magic = take(in, 4);
     if (magic && memcmp(magic, "GGUF", 4) != 0) {
-        fail(in, "not a GGUF file: it begins with bytes %02x %02x %02x %02x, expected 47 47 55 46 "
-             "(\"GGUF\")", magic[0], magic[1], magic[2], magic[3]);
+        fail(in,
+             "not a GGUF file: it begins with bytes %02x %02x %02x %02x, expected 47 47 55 46 "
+             "(\"GGUF\")",
+             magic[0], magic[1], magic[2], magic[3]);
     }
     uint32_t version = take_u32(in);
     if (!in->has_failed && version != 2 && version != 3) {
@@ -253,12 +261,14 @@ static void check_extents(struct cursor *in, struct gguf_file *file) {
         const struct gguf_tensor *t = &file->tensors[i];
         uint64_t room = file->data_offset < in->size ? in->size - file->data_offset : 0;
         if (t->offset > room || t->n_bytes > room - t->offset) {
-            fail(in, "tensor %" PRIu64 " '%s' (%" PRIu64 " bytes at %" PRIu64 " of the data section) "
+            fail(in,
+                 "tensor %" PRIu64 " '%s' (%" PRIu64 " bytes at %" PRIu64 " of the data section) "
                  "reaches beyond the end of the file at byte %" PRIu64
-                 "; it is truncated or damaged, fetch it again", i, t->name, t->n_bytes, t->offset,
-                 in->size);
+                 "; it is truncated or damaged, fetch it again",
+                 i, t->name, t->n_bytes, t->offset, in->size);
         } else if (t->offset % file->alignment != 0) {
-            fail(in, "tensor %" PRIu64 " '%s' begins at %" PRIu64 ", expected a multiple of %" PRIu64,
+            fail(in,
+                 "tensor %" PRIu64 " '%s' begins at %" PRIu64 ", expected a multiple of %" PRIu64,
                  i, t->name, t->offset, file->alignment);
         }
     }
@@ -276,8 +286,10 @@ static enum wl_status map_file(struct gguf_file *file, const char *path, struct 
     } else if (!S_ISREG(st.st_mode)) {
         status = wl_err_set(err, WL_INPUT, "the model '%s' is not a regular file", path);
     } else if (st.st_size < 24) {
-        status = wl_err_set(err, WL_INPUT, "the model '%s' has %lld bytes; a GGUF file has a header "
-                            "of 24 bytes at least", path, (long long)st.st_size);
+        status = wl_err_set(err, WL_INPUT,
+                            "the model '%s' has %lld bytes; a GGUF file has a header "
+                            "of 24 bytes at least",
+                            path, (long long)st.st_size);
     } else {
         file->file_bytes = (uint64_t)st.st_size;
         void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);

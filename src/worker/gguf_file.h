@@ -17,9 +17,9 @@ enum { GGUF_NAME_BYTES = 128 };
 struct gguf_kv {
     const char *key; // not terminated
     size_t key_len;
-    enum gguf_type type;      // of the value; for an array of its elements
+    enum gguf_type type; // of the value; for an array of its elements
     bool is_array;
-    uint64_t n;               // elements; 1 for a scalar
+    uint64_t n;                // elements; 1 for a scalar
     const unsigned char *data; // first element
 };
 
@@ -27,7 +27,7 @@ struct gguf_tensor {
     char name[GGUF_NAME_BYTES]; // terminated
     enum ggml_type type;
     uint32_t n_dims;
-    uint64_t ne[4]; // 1 beyond n_dims
+    uint64_t ne[4];  // 1 beyond n_dims
     uint64_t offset; // in the data section
     uint64_t n_elements;
     uint64_t n_bytes;

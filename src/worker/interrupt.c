@@ -12,8 +12,7 @@ void interrupt_init(struct interrupt *interrupt, struct frame_io *io, double max
     bool has_limit = max_seconds > 0 && max_seconds < 1e9;
     *interrupt = (struct interrupt){
         .io = io,
-        .deadline_ns =
-            has_limit ? now_ns + (int64_t)(max_seconds * UNITS_NS_PER_S) : INT64_MAX,
+        .deadline_ns = has_limit ? now_ns + (int64_t)(max_seconds * UNITS_NS_PER_S) : INT64_MAX,
         .last_look_ns = now_ns,
         .stride = 1,
         .countdown = 1,

@@ -14,7 +14,7 @@ struct interrupt {
     struct frame_io *io;
     int64_t deadline_ns; // INT64_MAX for none
     int64_t last_look_ns;
-    uint32_t stride;    // calls between two looks, adapted to how long a call takes
+    uint32_t stride; // calls between two looks, adapted to how long a call takes
     uint32_t countdown;
     enum interrupt_reason reason;
 };

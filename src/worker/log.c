@@ -23,7 +23,7 @@ static struct {
 static const char *skip_function_name(const char *line) {
     size_t n = strspn(line, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
     return n > 0 && strncmp(line + n, ": ", 2) == 0 && strchr(line, '_') < line + n ? line + n + 2
-                                                                                  : line;
+                                                                                    : line;
 }
 
 static void keep_line(const char *text) {

@@ -7,7 +7,8 @@
 
 // Installs the capture. WATTLAW_ENGINE_LOG=info lets everything through to stderr.
 void log_capture(void);
-// While muted nothing is written or kept: llama.cpp reports a computation that we stopped as an error.
+// While muted nothing is written or kept: llama.cpp reports a computation that we stopped as an
+// error.
 void log_mute(bool is_muted);
 // Forgets the kept lines: call it before an operation whose failure will be explained.
 void log_clear(void);

@@ -30,8 +30,7 @@ static void read_kv_growth(const struct gguf_file *file, struct model_facts *f) 
     uint64_t k = arch_uint(file, f->arch, "attention.key_length", 0, head_dim);
     uint64_t v = arch_uint(file, f->arch, "attention.value_length", 0, head_dim);
     for (uint64_t layer = 0; layer < f->n_layer && layer < MAX_LAYERS; layer++) {
-        uint64_t heads =
-            layer_uint(file, f->arch, "attention.head_count_kv", layer, f->n_head);
+        uint64_t heads = layer_uint(file, f->arch, "attention.head_count_kv", layer, f->n_head);
         f->k_per_token += heads * k;
         f->v_per_token += heads * v;
     }
@@ -45,8 +44,8 @@ static void read_shape(const struct gguf_file *file, struct model_facts *f) {
     f->n_ff = arch_uint(file, f->arch, "feed_forward_length", 0, 0);
     f->n_ctx_train = arch_uint(file, f->arch, "context_length", 0, 0);
     const struct gguf_kv *tokens = gguf_file_find(file, "tokenizer.ggml.tokens");
-    f->n_vocab = tokens && tokens->is_array ? tokens->n
-                                            : arch_uint(file, f->arch, "vocab_size", 0, 0);
+    f->n_vocab =
+        tokens && tokens->is_array ? tokens->n : arch_uint(file, f->arch, "vocab_size", 0, 0);
     f->is_synthetic = gguf_file_bool(file, "wattlaw.synth");
     gguf_file_string(file, "general.name", f->name, sizeof f->name);
     read_kv_growth(file, f);
@@ -116,7 +115,8 @@ static enum wl_status count_other_parts(const char *path, uint64_t n_splits,
         llama_split_prefix(prefix, sizeof prefix, path, 0, (int32_t)n_splits) <= 0) {
         return wl_err_set(err, WL_INPUT,
                           "the model '%s' is split into %" PRIu64 " parts: give the first part, "
-                          "named ...-00001-of-%05" PRIu64 ".gguf", path, n_splits, n_splits);
+                          "named ...-00001-of-%05" PRIu64 ".gguf",
+                          path, n_splits, n_splits);
     }
     for (uint64_t i = 1; i < n_splits; i++) {
         char part[OS_PATH_BYTES];
@@ -135,13 +135,17 @@ static enum wl_status count_other_parts(const char *path, uint64_t n_splits,
 static enum wl_status check_arch(const char *path, const struct model_facts *f,
                                  const struct gguf_file *file, struct wl_err *err) {
     if (f->arch[0] == '\0') {
-        return wl_err_set(err, WL_INPUT, "cannot use the model '%s': key 'general.architecture' is "
-                          "missing, expected a name such as 'llama'", path);
+        return wl_err_set(err, WL_INPUT,
+                          "cannot use the model '%s': key 'general.architecture' is "
+                          "missing, expected a name such as 'llama'",
+                          path);
     }
     if (strcmp(f->arch, "clip") == 0) {
-        return wl_err_set(err, WL_INPUT, "'%s' is a vision projector (mmproj, architecture 'clip'), "
+        return wl_err_set(err, WL_INPUT,
+                          "'%s' is a vision projector (mmproj, architecture 'clip'), "
                           "not a text model: give the text model here and this file as the "
-                          "projector", path);
+                          "projector",
+                          path);
     }
     char type[32];
     if (gguf_file_string(file, "general.type", type, sizeof type) && strcmp(type, "adapter") == 0) {
@@ -197,8 +201,8 @@ struct ram_prediction model_facts_predict_ram(const struct model_facts *facts,
     uint64_t scores = question->has_flash_attn ? 0 : facts->n_head * question->n_ctx;
     struct ram_prediction p = {
         .weights_bytes = facts->tensor_bytes,
-        .kv_bytes = model_facts_kv_bytes(facts, question->type_k, question->type_v,
-                                         question->n_ctx),
+        .kv_bytes =
+            model_facts_kv_bytes(facts, question->type_k, question->type_v, question->n_ctx),
         .compute_bytes = 4 * (question->n_ubatch * (row + scores) + 4 * facts->n_vocab),
         .other_bytes = (UINT64_C(16) << 20) + 5 * facts->meta_bytes,
     };

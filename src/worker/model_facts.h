@@ -15,7 +15,7 @@ enum { FACTS_NAME_BYTES = 128 };
 struct model_facts {
     char arch[FACTS_NAME_BYTES];
     char name[FACTS_NAME_BYTES];
-    bool is_synthetic;                 // wattlaw's own random weights
+    bool is_synthetic; // wattlaw's own random weights
     uint64_t file_bytes;
     uint64_t meta_bytes; // tables and tokenizer, before the data section
     uint64_t tensor_bytes;
@@ -27,10 +27,10 @@ struct model_facts {
     uint64_t n_ff;
     uint64_t n_vocab;
     uint64_t n_ctx_train;
-    uint64_t k_per_token;      // elements that the K cache grows by per token, all layers
+    uint64_t k_per_token; // elements that the K cache grows by per token, all layers
     uint64_t v_per_token;
-    uint64_t bytes_per_token;  // of weights, read to decode one token
-    uint64_t active_params;    // multiplied per token
+    uint64_t bytes_per_token; // of weights, read to decode one token
+    uint64_t active_params;   // multiplied per token
     uint64_t n_of_type[GGML_TYPE_COUNT];
 };
 

@@ -35,6 +35,6 @@ void phase_switch(struct phase *before, struct phase *after, const char *name,
 json_t *phase_json(const struct phase *phase) {
     return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "phase", phase->name, "t0_ns",
                      (json_int_t)phase->t0_ns, "t1_ns", (json_int_t)phase->t1_ns, "cpu0_ns",
-                     (json_int_t)phase->cpu0_ns, "cpu1_ns", (json_int_t)phase->cpu1_ns,
-                     "n_tokens", (json_int_t)phase->n_tokens);
+                     (json_int_t)phase->cpu0_ns, "cpu1_ns", (json_int_t)phase->cpu1_ns, "n_tokens",
+                     (json_int_t)phase->n_tokens);
 }

@@ -1,4 +1,5 @@
-// A measured stretch of a request: both clocks at its two borders, told to the client as it happens.
+// A measured stretch of a request: both clocks at its two borders, told to the client as it
+// happens.
 #ifndef WATTLAW_WORKER_PHASE_H
 #define WATTLAW_WORKER_PHASE_H
 

@@ -39,9 +39,10 @@ enum wl_status picker_init(struct picker *picker, const json_t *request, struct 
     int64_t top_k = wl_json_opt_i64(request, "top_k", 0);
     if (!(temperature >= 0 && temperature <= 100) || !(top_p > 0 && top_p <= 1) ||
         !(min_p >= 0 && min_p <= 1) || top_k < 0 || top_k > INT32_MAX) {
-        return wl_err_set(err, WL_INPUT,
-                          "run: expected temperature 0 to 100, top_p above 0 to 1, min_p 0 to 1 and "
-                          "top_k 0 or more");
+        return wl_err_set(
+            err, WL_INPUT,
+            "run: expected temperature 0 to 100, top_p above 0 to 1, min_p 0 to 1 and "
+            "top_k 0 or more");
     }
     if (temperature == 0) {
         return WL_OK;

@@ -100,7 +100,7 @@ static enum wl_status tokenize(const struct session *session, const struct buf *
         if (n == INT32_MIN) {
             break;
         }
-        room = (size_t)-(int64_t)n;
+        room = (size_t) - (int64_t)n;
     }
     return wl_err_set(err, WL_LIMIT, "the prompt has too many tokens");
 }

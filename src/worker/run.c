@@ -23,7 +23,7 @@ struct run {
     struct picker picker;
     struct interrupt interrupt;
     struct llama_batch batch;
-    size_t n_reused;  // prompt tokens whose keys and values were still in the cache
+    size_t n_reused; // prompt tokens whose keys and values were still in the cache
     size_t n_predict;
     bool is_to_context; // generate until the context is full
     bool has_stream;
@@ -50,8 +50,9 @@ static enum wl_status check_room(struct run *run, struct wl_err *err) {
     return wl_err_set(err, WL_LIMIT,
                       "run: %zu prompt tokens + %zu to generate = %zu, but the context holds %zu; "
                       "load the model with a larger n_ctx (it was trained for %" PRIu64
-                      ") or ask for less", n_prompt, run->n_predict, n_prompt + run->n_predict,
-                      n_ctx, run->session->facts.n_ctx_train);
+                      ") or ask for less",
+                      n_prompt, run->n_predict, n_prompt + run->n_predict, n_ctx,
+                      run->session->facts.n_ctx_train);
 }
 
 static enum wl_status check_generates(const struct session *session, struct wl_err *err) {
@@ -140,7 +141,8 @@ static enum wl_status decode_tokens(struct run *run, const llama_token *tokens, 
         const char *reason = log_reason();
         return wl_err_set(err, code == 1 ? WL_LIMIT : WL_FAILED,
                           "run: llama_decode of %zu tokens at position %zu returned %" PRId32
-                          "%s%.400s", n, s->n_held, code, *reason ? ": " : "", reason);
+                          "%s%.400s",
+                          n, s->n_held, code, *reason ? ": " : "", reason);
     }
     memcpy(s->held + s->n_held, tokens, n * sizeof *tokens);
     s->n_held += n;
@@ -153,8 +155,7 @@ static enum wl_status do_prefill(struct run *run, struct wl_err *err) {
     for (size_t at = run->n_reused; at < n && !run->stop;) {
         size_t n_now = n - at < n_batch ? n - at : n_batch;
         bool is_last = at + n_now == n;
-        enum wl_status status =
-            decode_tokens(run, run->prompt.tokens + at, n_now, is_last, err);
+        enum wl_status status = decode_tokens(run, run->prompt.tokens + at, n_now, is_last, err);
         if (status != WL_OK) {
             return status;
         }
@@ -168,8 +169,8 @@ static enum wl_status do_prefill(struct run *run, struct wl_err *err) {
 }
 
 static void send_token(struct run *run, llama_token id, const char *text, int64_t t_ns) {
-    json_t *event = json_pack("{s:i, s:s, s:I}", "id", (int)id, "text", text, "t_ns",
-                              (json_int_t)t_ns);
+    json_t *event =
+        json_pack("{s:i, s:s, s:I}", "id", (int)id, "text", text, "t_ns", (json_int_t)t_ns);
     frame_write_json(run->reply->io, ENGINE_TOKEN, run->reply->request_id, event);
 }
 

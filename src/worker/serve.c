@@ -25,18 +25,9 @@ struct engine {
     struct session session;
 };
 
-// ggml's abort callback takes no argument.
-static struct frame_io *io_of_process;
-
+// Called by ggml before it aborts the process. The parent reads it as our last words.
 static void on_ggml_abort(const char *message) {
     fprintf(stderr, "llama.cpp gave up: %s\n", message);
-    if (io_of_process && io_of_process->is_active) {
-        struct wl_err err;
-        wl_err_set(&err, WL_CRASHED,
-                   "llama.cpp gave up: %.500s; the model file is damaged, or llama.cpp has a fault",
-                   message);
-        frame_write_error(io_of_process, io_of_process->active_id, &err);
-    }
 }
 
 static enum wl_status on_load(struct engine *engine, const struct reply *reply, const json_t *in,
@@ -153,10 +144,10 @@ static void dispatch(struct engine *engine, const struct engine_header *header,
 
 static bool say_hello(struct frame_io *io) {
     const char *policy = getenv("OMP_WAIT_POLICY");
-    json_t *hello = json_pack("{s:s, s:s, s:s, s:o, s:[s, s, s], s:s}", "engine", "wattlaw-engine",
-                              "version", WATTLAW_VERSION, "llama", llama_version(), "backends",
-                              backends_json(), "caps", "run", "tokenize", "synth",
-                              "omp_wait_policy", policy ? policy : "default");
+    json_t *hello =
+        json_pack("{s:s, s:s, s:s, s:o, s:[s, s, s], s:s}", "engine", "wattlaw-engine", "version",
+                  WATTLAW_VERSION, "llama", llama_version(), "backends", backends_json(), "caps",
+                  "run", "tokenize", "synth", "omp_wait_policy", policy ? policy : "default");
     return frame_write_json(io, ENGINE_HELLO, 0, hello);
 }
 
@@ -166,7 +157,6 @@ int serve(int fd) {
     struct wl_err err = {0};
     struct buf payload;
     buf_init(&payload, MAX_REQUEST_BYTES);
-    io_of_process = &engine.io;
     ggml_set_abort_callback(on_ggml_abort);
     say_hello(&engine.io);
     while (!engine.io.is_closed && frame_read(&engine.io, &header, &payload, &err)) {
@@ -181,6 +171,5 @@ int serve(int fd) {
     }
     session_unload(&engine.session);
     buf_release(&payload);
-    io_of_process = NULL;
     return has_failed ? 1 : 0;
 }

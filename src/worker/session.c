@@ -70,8 +70,8 @@ static enum wl_status check_ram(struct session *s, const char *path, struct wl_e
                              : "lower n_ctx, use a q8_0 KV cache, or choose a smaller model";
     return wl_err_set(err, WL_MEMORY,
                       "the model '%s' needs about %s of RAM (weights %s, KV cache of %" PRIu32
-                      " tokens %s), but %s may be used; %s", path, need, weights, o->n_ctx, kv,
-                      have, advice);
+                      " tokens %s), but %s may be used; %s",
+                      path, need, weights, o->n_ctx, kv, have, advice);
 }
 
 struct load_watch {

@@ -88,8 +88,8 @@ static enum wl_status set_keys(const struct synth *s, struct wl_err *err) {
 }
 
 static enum wl_status add_tensor_infos(const struct synth *s, struct wl_err *err) {
-    struct ggml_init_params params = {
-        .mem_size = (s->tensors.n + 8) * ggml_tensor_overhead(), .no_alloc = true};
+    struct ggml_init_params params = {.mem_size = (s->tensors.n + 8) * ggml_tensor_overhead(),
+                                      .no_alloc = true};
     struct ggml_context *ggml = ggml_init(params);
     if (!ggml) {
         return wl_err_set(err, WL_MEMORY, "no memory for %zu tensors", s->tensors.n);
@@ -106,8 +106,9 @@ static enum wl_status add_tensor_infos(const struct synth *s, struct wl_err *err
 }
 
 static enum wl_status write_failed(const struct synth *s, struct wl_err *err) {
-    return wl_err_errno(err, errno, "cannot write '%s' (%" PRIu64 " of %" PRIu64
-                        " bytes were written)", s->path, s->written_bytes, s->total_bytes);
+    return wl_err_errno(err, errno,
+                        "cannot write '%s' (%" PRIu64 " of %" PRIu64 " bytes were written)",
+                        s->path, s->written_bytes, s->total_bytes);
 }
 
 static bool put(struct synth *s, const void *data, size_t len) {

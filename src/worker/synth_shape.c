@@ -70,7 +70,8 @@ static enum wl_status check_heads(struct synth_shape *s, struct wl_err *err) {
         if (s->n_embd % s->n_head != 0) {
             return wl_err_set(err, WL_INPUT,
                               "synth: n_embd %" PRIu32 " is not a multiple of n_head %" PRIu32
-                              "; give head_dim", s->n_embd, s->n_head);
+                              "; give head_dim",
+                              s->n_embd, s->n_head);
         }
         s->head_dim = s->n_embd / s->n_head;
     }
@@ -79,7 +80,8 @@ static enum wl_status check_heads(struct synth_shape *s, struct wl_err *err) {
     }
     if (s->arch == SYNTH_QWEN2 && s->head_dim * s->n_head != s->n_embd) {
         return wl_err_set(err, WL_INPUT,
-                          "synth: qwen2 needs head_dim %" PRIu32 " (n_embd / n_head), found %" PRIu32,
+                          "synth: qwen2 needs head_dim %" PRIu32
+                          " (n_embd / n_head), found %" PRIu32,
                           s->n_embd / s->n_head, s->head_dim);
     }
     if (s->n_head % s->n_head_kv != 0) {

@@ -40,10 +40,12 @@ enum wl_status synth_mix_by_name(const char *name, bool is_pure, struct synth_mi
             return WL_OK;
         }
     }
-    return wl_err_set(err, WL_INPUT,
-                      "synth: type is '%.64s', expected f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, "
-                      "q5_1, q5_0, q4_k_m, q4_k_s, q4_1, q4_0, iq4_nl, iq4_xs, q3_k_l, q3_k_m, "
-                      "q3_k_s or q2_k", name);
+    return wl_err_set(
+        err, WL_INPUT,
+        "synth: type is '%.64s', expected f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, "
+        "q5_1, q5_0, q4_k_m, q4_k_s, q4_1, q4_0, iq4_nl, iq4_xs, q3_k_l, q3_k_m, "
+        "q3_k_s or q2_k",
+        name);
 }
 
 static bool is_quantised(const struct synth_mix *mix) {

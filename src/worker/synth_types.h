@@ -34,7 +34,7 @@ struct synth_matrix {
     enum synth_role role;
     uint32_t layer;
     uint32_t n_layer;
-    uint32_t n_gqa; // heads per KV head
+    uint32_t n_gqa;  // heads per KV head
     uint64_t n_cols; // row length
 };
 

@@ -16,13 +16,16 @@ enum { END_OF_TEXT = 0, END_OF_TURN = 2 };
 
 // Each word is built from its left end, a letter a merge, so words that begin alike share merges.
 static const char WORDS[] =
-    "the of and to in a is that for it as was with be by on not he his but at are this have from or "
+    "the of and to in a is that for it as was with be by on not he his but at are this have from "
+    "or "
     "had an they which one you were all her she there would their we him been has when who will no "
     "more if out so up said what its about than into them can only other time new some could these "
     "two may first then do any like my now over such our man me even most made after also did many "
-    "off before must well back through years much where your way down should because long each just "
+    "off before must well back through years much where your way down should because long each "
+    "just "
     "state those people too mr how little good world make very year still see own work men day get "
-    "here old life both between being under three never know same last another while us might great "
+    "here old life both between being under three never know same last another while us might "
+    "great "
     "go come since against right came take used himself few house use place during high without "
     "again home around small however found thought went say part once general upon school every "
     "water number energy power model measure cost token text computer memory language question "

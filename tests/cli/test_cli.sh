@@ -50,3 +50,9 @@ expect_code 2 'study with a bad sweep' "$WATTLAW" study --tokens 10..5
 expect_err_grep 'shows what was expected' 'LOW..HIGH'
 expect_code 2 'study --vs without -m' "$WATTLAW" study --vs x.gguf
 expect_code 1 'a full disk is noticed' sh -c "'$WATTLAW' --help >/dev/full"
+
+roots=$WATTLAW_SOURCE_DIR/tests/roots
+expect_code 0 'doctor on a laptop with RAPL' "$WATTLAW" doctor --json --root "$roots/x86_rapl_laptop"
+ok 'finds the counters' sh -c "jq -e '.sources[] | select(.name == \"powercap\") | .availability == \"available\"' '$OUT'"
+expect_code 0 'doctor on a Raspberry Pi 5' "$WATTLAW" doctor --json --root "$roots/pi5"
+ok 'knows the board' sh -c "jq -e '.estimate.class == \"raspberry-pi-5\"' '$OUT'"

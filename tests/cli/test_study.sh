@@ -13,7 +13,15 @@ expect_code 0 'run --json' "$WATTLAW" run -m "$model" -p 'Once upon a time' -n 2
 ok 'with phases in order' sh -c "jq -e '.phases[0].phase == \"prefill\" and .phases[1].phase == \"decode\"
     and .phases[0].t1_ns <= .phases[1].t0_ns and .generated_tokens == 24' '$OUT'"
 
-study=("$WATTLAW" study -m "$model" --tokens 16..128 -g 16 --budget 6s --idle 1 --paper 0 -o report)
+# On a busy machine a study ends with 3: measured, but not trustworthy. That is right here too.
+trusting() {
+    "$@"
+    local code=$?
+    [ $code -eq 3 ] && return 0
+    return $code
+}
+
+study=(trusting "$WATTLAW" study -m "$model" --tokens 16..128 -g 16 --budget 6s --idle 1 --paper 0 -o report)
 expect_code 0 'study' "${study[@]}"
 expect_grep 'ends with the report path' '^report: report/report.html'
 expect_grep 'accuracy is not invented' 'not measured'
@@ -51,10 +59,10 @@ code=$?
 ok 'Ctrl-C ends with 130' test $code -eq 130
 before=$("$WATTLAW" report --list --json | jq '.studies[0].n_records')
 ok 'windows were kept' test "$before" -gt 0
-expect_code 0 'the same command goes on' "${long[@]}"
+expect_code 0 'the same command goes on' trusting "${long[@]}"
 "$WATTLAW" report --list --json >list.json
 ok 'in the same study' sh -c "jq -e '(.studies | length) == 2 and .studies[0].state == \"done\"' list.json"
 
 printf '%s\n' 'Once upon a time' '{"prompt": "There was a little girl\nwho had a dog"}' >prompts.txt
-expect_code 0 'own prompts' "$WATTLAW" study -m "$model" --prompts prompts.txt -g 8 --budget 2s --idle 1 --paper 0 -o own
+expect_code 0 'own prompts' trusting "$WATTLAW" study -m "$model" --prompts prompts.txt -g 8 --budget 2s --idle 1 --paper 0 -o own
 expect_code 1 'a bad prompt file' "$WATTLAW" study -m "$model" --prompts /dev/null

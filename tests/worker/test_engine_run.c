@@ -98,8 +98,8 @@ static void test_tokenize(void **state) {
     assert_int_equal(with.events.n_ids, bare.events.n_ids + 1); // BOS
     assert_memory_equal(with.events.ids + 1, bare.events.ids, 4 * bare.events.n_ids);
     drive_answer_release(&bare);
-    struct drive_answer answer = run(json_pack("{s:s, s:i}", "prompt", "Once upon a time",
-                                               "n_predict", 1));
+    struct drive_answer answer =
+        run(json_pack("{s:s, s:i}", "prompt", "Once upon a time", "n_predict", 1));
     assert_int_equal(number(&answer, "n_prompt"), with.events.n_ids);
     drive_answer_release(&answer);
     drive_answer_release(&with);
@@ -166,9 +166,8 @@ static void assert_phases(const struct drive_answer *answer, int64_t before_ns, 
 static void test_phases(void **state) {
     (void)state;
     int64_t before_ns = os_now_ns();
-    struct drive_answer answer =
-        run(json_pack("{s:s, s:i, s:i, s:b}", "prompt", "Once upon a time", "n_prompt", 64,
-                      "n_predict", 40, "token_times", 1));
+    struct drive_answer answer = run(json_pack("{s:s, s:i, s:i, s:b}", "prompt", "Once upon a time",
+                                               "n_prompt", 64, "n_predict", 40, "token_times", 1));
     assert_int_equal(answer.outcome, DRIVE_RESULT);
     assert_phases(&answer, before_ns, os_now_ns());
     const json_t *phases = json_object_get(answer.json, "phases");
@@ -232,10 +231,9 @@ static void test_sampling(void **state) {
     char texts[3][2048];
     const int seeds[3] = {7, 7, 8};
     for (int i = 0; i < 3; i++) {
-        struct drive_answer answer =
-            run(json_pack("{s:s, s:i, s:f, s:i, s:f, s:i}", "prompt", "Once upon a time",
-                          "n_predict", 60, "temperature", 1.0, "top_k", 40, "top_p", 0.95, "seed",
-                          seeds[i]));
+        struct drive_answer answer = run(
+            json_pack("{s:s, s:i, s:f, s:i, s:f, s:i}", "prompt", "Once upon a time", "n_predict",
+                      60, "temperature", 1.0, "top_k", 40, "top_p", 0.95, "seed", seeds[i]));
         assert_int_equal(answer.outcome, DRIVE_RESULT);
         snprintf(texts[i], sizeof texts[i], "%s", text_of(&answer));
         drive_answer_release(&answer);
@@ -340,7 +338,8 @@ static void test_settings_do_not_change_text(void **state) {
         drive_answer_release(&answer);
         answer = drive_call(&other, ENGINE_RUN,
                             json_pack("{s:s, s:i, s:i}", "prompt", "Once upon a time", "n_prompt",
-                                      100, "n_predict", 20), 30);
+                                      100, "n_predict", 20),
+                            30);
         assert_int_equal(answer.outcome, DRIVE_RESULT);
         if (i == 0) {
             snprintf(first, sizeof first, "%s", text_of(&answer));
@@ -358,8 +357,9 @@ static void test_hang_up_during_run(void **state) {
     assert_true(drive_start(&other, PASSIVE, -1, NULL));
     struct drive_answer answer = drive_call(&other, ENGINE_LOAD, load_request(), 30);
     drive_answer_release(&answer);
-    drive_send(&other, ENGINE_RUN, json_pack("{s:s, s:i, s:b}", "prompt", "Once upon a time",
-                                             "n_predict", 500, "ignore_eos", 1));
+    drive_send(&other, ENGINE_RUN,
+               json_pack("{s:s, s:i, s:b}", "prompt", "Once upon a time", "n_predict", 500,
+                         "ignore_eos", 1));
     os_sleep_until_ns(os_now_ns() + 10000000);
     int64_t t0_ns = os_now_ns();
     assert_int_equal(drive_stop(&other), 0);

@@ -71,7 +71,8 @@ static void run_some_tokens(void) {
     struct drive_answer answer =
         drive_call(&engine, ENGINE_RUN,
                    json_pack("{s:s, s:i, s:i, s:b}", "prompt", "The people think about water",
-                             "n_prompt", 40, "n_predict", 12, "ignore_eos", 1), 60);
+                             "n_prompt", 40, "n_predict", 12, "ignore_eos", 1),
+                   60);
     assert_int_equal(answer.outcome, DRIVE_RESULT);
     assert_int_equal(wl_json_opt_i64(answer.json, "n_generated", 0), 12);
     drive_answer_release(&answer);
@@ -131,8 +132,7 @@ static void test_types(void **state) {
 static void test_bytes_per_token(void **state) {
     (void)state;
     struct plan_shape shape = tiny("llama", false);
-    struct drive_answer made =
-        drive_call(&engine, ENGINE_SYNTH, synth_request(&shape, "f16"), 60);
+    struct drive_answer made = drive_call(&engine, ENGINE_SYNTH, synth_request(&shape, "f16"), 60);
     drive_answer_release(&made);
     struct drive_answer loaded;
     const json_t *model = load(&loaded);
@@ -266,12 +266,9 @@ static void test_cancel(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_architectures),
-        cmocka_unit_test(test_types),
-        cmocka_unit_test(test_bytes_per_token),
-        cmocka_unit_test(test_fallbacks_are_told),
-        cmocka_unit_test(test_true_shape),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_architectures),   cmocka_unit_test(test_types),
+        cmocka_unit_test(test_bytes_per_token), cmocka_unit_test(test_fallbacks_are_told),
+        cmocka_unit_test(test_true_shape),      cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_cancel),
     };
     return cmocka_run_group_tests_name("engine_synth", tests, start, stop);
