@@ -138,7 +138,13 @@ static enum wl_status ask(struct cli_context *context, struct subject *subject, 
                 .top_p = given.temperature > 0 ? given.top_p : 0,
                 .seed = (uint32_t)given.seed},
         .events = &events};
-    return window_run(subject, &options, needs_idle ? &idle : NULL, window, err);
+    status = window_run(subject, &options, needs_idle ? &idle : NULL, window, err);
+    if (status == WL_UNSUPPORTED && options.run.is_template) {
+        cli_warn(context, "%s; asking without it", err->message);
+        options.run.is_template = false;
+        status = window_run(subject, &options, needs_idle ? &idle : NULL, window, err);
+    }
+    return status;
 }
 
 static int answer(struct cli_context *context, struct subject_options *options,

@@ -33,6 +33,7 @@ struct side {
     struct idle idle;
     int64_t model_id;
     bool has_paper;
+    bool has_no_template; // llama.cpp cannot apply the model's own: texts go in as they are
     struct cell_times cells[SCHEDULE_MAX_CELLS];
     double tokens_weighted, seconds_total; // what it measured so far, for the time left
 };
@@ -153,7 +154,8 @@ static struct window_options window_options(const struct study *study, const str
                                              .ignore_eos = true}};
     if (cell->prompt_tokens == 0) { // a text of the user's, as it would really be asked
         options.run.prompt = o->prompt_texts[cell->prompt_index];
-        options.run.is_template = side->subject.model.has_chat_template;
+        options.run.is_template =
+            side->subject.model.has_chat_template && !side->has_no_template;
     }
     return options;
 }
@@ -175,9 +177,14 @@ static void count_window(struct study *study, struct side *side, const struct re
     }
 }
 
-// A dead engine is started again and its window repeated; not for ever.
+// A dead engine is started again and its window repeated; not for ever. OK: try again.
 static enum wl_status recover(struct study *study, struct side *side, enum wl_status status,
                               struct wl_err *err) {
+    if (status == WL_UNSUPPORTED && !side->has_no_template) {
+        side->has_no_template = true;
+        warn(study, err->message);
+        return WL_OK;
+    }
     bool is_engine = status == WL_CRASHED || status == WL_TIMEOUT || status == WL_PROTOCOL;
     if (!is_engine || ++study->n_crashes > MAX_CRASHES) {
         return status;
