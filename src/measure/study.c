@@ -154,8 +154,7 @@ static struct window_options window_options(const struct study *study, const str
                                              .ignore_eos = true}};
     if (cell->prompt_tokens == 0) { // a text of the user's, as it would really be asked
         options.run.prompt = o->prompt_texts[cell->prompt_index];
-        options.run.is_template =
-            side->subject.model.has_chat_template && !side->has_no_template;
+        options.run.is_template = side->subject.model.has_chat_template && !side->has_no_template;
     }
     return options;
 }

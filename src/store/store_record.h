@@ -25,8 +25,8 @@ enum wl_status store_record_list_study(struct store *store, int64_t study_id, st
 enum wl_status store_record_list_model(struct store *store, int64_t model_id, struct record **out,
                                        size_t *n, struct wl_err *err);
 
-// counts[c] = records of cell c that are neither warm-up nor paper check: what a resumed study need not run again.
-// Cells >= n_cells are not counted.
+// counts[c] = records of cell c that are neither warm-up nor paper check: what a resumed study need
+// not run again. Cells >= n_cells are not counted.
 enum wl_status store_record_count_cells(struct store *store, int64_t model_id, uint32_t *counts,
                                         size_t n_cells, struct wl_err *err);
 // One more than the largest seq in the study; 0 when it has no record.

@@ -28,12 +28,12 @@ struct drive {
 };
 
 struct drive_events {
-    json_t *phases;       // [{phase, edge, t_ns, cpu_ns}]
-    struct buf text;      // of the TOKEN events
-    size_t n_tokens;      // TOKEN events
-    int32_t *ids;         // of a TOKENS frame
+    json_t *phases;  // [{phase, edge, t_ns, cpu_ns}]
+    struct buf text; // of the TOKEN events
+    size_t n_tokens; // TOKEN events
+    int32_t *ids;    // of a TOKENS frame
     size_t n_ids;
-    int64_t *times;       // of a TOKEN_TIMES frame
+    int64_t *times; // of a TOKEN_TIMES frame
     size_t n_times;
     size_t n_progress;
 };
