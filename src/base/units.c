@@ -82,6 +82,21 @@ char *units_joules(char out[UNITS_TEXT_BYTES], double joules) {
     return scaled(out, joules, SCALES, sizeof SCALES / sizeof SCALES[0]);
 }
 
+char *units_params(char out[UNITS_TEXT_BYTES], double n) {
+    static const struct scale SCALES[] = {{1e9, "B"}, {1e6, "M"}, {1e3, "K"}};
+    if (!isfinite(n) || !(n > 0)) {
+        memcpy(out, "-", 2);
+        return out;
+    }
+    const struct scale *scale = SCALES;
+    while (n < scale->factor * 0.9995 && scale < &SCALES[2]) {
+        scale++;
+    }
+    // As people write it: "1.5B", not "1.50B".
+    snprintf(out, UNITS_TEXT_BYTES, "%.3g%s", n / scale->factor, scale->unit);
+    return out;
+}
+
 char *units_number(char out[UNITS_TEXT_BYTES], double value) {
     if (!isfinite(value)) {
         memcpy(out, "-", 2);

@@ -17,6 +17,7 @@ char *units_seconds(char out[UNITS_TEXT_BYTES],
 char *units_bytes(char out[UNITS_TEXT_BYTES], double bytes);   // "138 MiB"
 char *units_energy(char out[UNITS_TEXT_BYTES], double joules); // "1.23 mWh"
 char *units_joules(char out[UNITS_TEXT_BYTES], double joules); // "1.23 J", "45.6 mJ"
+char *units_params(char out[UNITS_TEXT_BYTES], double n);      // "135M", "1.24B"; unknown (0): "-"
 char *units_number(char out[UNITS_TEXT_BYTES], double value);  // "1234", "12.3", "0.0123"
 char *units_signed_pct(char out[UNITS_TEXT_BYTES], double ratio); // new/old 0.38 -> "-62.0 %"
 

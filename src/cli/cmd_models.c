@@ -28,20 +28,6 @@ enum { CELL_ARCH, CELL_PARAMS, CELL_TYPE, CELL_SIZE, CELL_SOURCE, CELL_NOTE };
 
 static const struct row HEADER = {"NAME", {"ARCH", "PARAMS", "TYPE", "SIZE", "SOURCE", "NOTE"}};
 
-// "135M", "1.24B".
-static void params_text(char *out, size_t size, uint64_t n) {
-    double value = (double)n;
-    if (n == 0) {
-        snprintf(out, size, "-");
-    } else if (value >= 999.5e6) {
-        snprintf(out, size, "%.3gB", value * 1e-9);
-    } else if (value >= 999.5e3) {
-        snprintf(out, size, "%.3gM", value * 1e-6);
-    } else {
-        snprintf(out, size, "%.3gK", value * 1e-3);
-    }
-}
-
 static const char *note_of(const struct catalog_entry *entry) {
     return entry->problem[0]                               ? "unusable"
            : entry->is_mmproj                              ? "image encoder"
@@ -52,10 +38,11 @@ static const char *note_of(const struct catalog_entry *entry) {
 
 static void make_row(struct row *row, const struct catalog_entry *entry) {
     const struct gguf_facts *facts = &entry->facts;
-    char size[UNITS_TEXT_BYTES];
+    char size[UNITS_TEXT_BYTES], params[UNITS_TEXT_BYTES];
     *row = (struct row){.name = entry->name};
     snprintf(row->cells[CELL_ARCH], CELL_BYTES, "%.20s", facts->arch[0] ? facts->arch : "-");
-    params_text(row->cells[CELL_PARAMS], CELL_BYTES, facts->n_params);
+    snprintf(row->cells[CELL_PARAMS], CELL_BYTES, "%s",
+             units_params(params, (double)facts->n_params));
     snprintf(row->cells[CELL_TYPE], CELL_BYTES, "%s", facts->file_type[0] ? facts->file_type : "-");
     snprintf(row->cells[CELL_SIZE], CELL_BYTES, "%s", units_bytes(size, (double)entry->bytes));
     snprintf(row->cells[CELL_SOURCE], CELL_BYTES, "%s", entry->source);

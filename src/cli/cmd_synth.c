@@ -78,19 +78,13 @@ static void print_shapes_json(void) {
 }
 
 // "135 M", "1.24 G" would read as bytes: "1.24 B" is what the field writes.
-static void params_text(char *out, size_t size, uint64_t n) {
-    double value = (double)n;
-    bool is_billions = value >= 999.5e6;
-    snprintf(out, size, "%.3g%s", value * (is_billions ? 1e-9 : 1e-6), is_billions ? "B" : "M");
-}
-
 static void print_shapes(void) {
     printf("%s%-30s %-7s %6s %6s %7s %10s %10s %10s%s\n", term_bold(stdout), "MODEL", "ARCH",
            "LAYERS", "WIDTH", "PARAMS", "Q4_0", "Q8_0", "F16", term_reset(stdout));
     for (size_t i = 0; i < plan_shape_count(); i++) {
         const struct plan_shape *shape = plan_shape_at(i);
-        char params[32], bytes[UNITS_TEXT_BYTES];
-        params_text(params, sizeof params, plan_shape_params(shape));
+        char params[UNITS_TEXT_BYTES], bytes[UNITS_TEXT_BYTES];
+        units_params(params, (double)plan_shape_params(shape));
         printf("%-30s %-7s %6" PRIu32 " %6" PRIu32 " %7s", shape->name, shape->arch, shape->n_layer,
                shape->n_embd, params);
         for (int t = 0; t < N_LISTED_TYPES; t++) {
@@ -240,12 +234,12 @@ static void print_model_json(const struct synth_model_request *request,
 static void print_model(const struct cli_context *context,
                         const struct synth_model_request *request,
                         const struct synth_model *model) {
-    char bytes[UNITS_TEXT_BYTES], seconds[UNITS_TEXT_BYTES], params[32];
+    char bytes[UNITS_TEXT_BYTES], seconds[UNITS_TEXT_BYTES], params[UNITS_TEXT_BYTES];
     puts(model->path);
     if (context->common.quiet) {
         return;
     }
-    params_text(params, sizeof params, model->n_params);
+    units_params(params, (double)model->n_params);
     printf("%s %s, %s parameters, %s", request->shape.arch, model->type, params,
            units_bytes(bytes, (double)model->file_bytes));
     if (model->is_reused) {

@@ -57,6 +57,13 @@ static void writes_numbers(void **state) {
           {-INFINITY, "-"});
 }
 
+static void writes_numbers_of_parameters(void **state) {
+    (void)state;
+    CHECK(units_params, {134515008, "135M"}, {1235814432, "1.24B"}, {1.5e9, "1.5B"}, {7e9, "7B"},
+          {999.4e6, "999M"}, {999.5e6, "1B"}, {999.4e3, "999K"}, {999.5e3, "1M"}, {2048, "2.05K"},
+          {42, "0.042K"}, {0, "-"}, {-1, "-"}, {NAN, "-"}, {INFINITY, "-"});
+}
+
 static void writes_changes(void **state) {
     (void)state;
     CHECK(units_signed_pct, {0.38, "-62.0 %"}, {1, "+0.0 %"}, {0.99999, "+0.0 %"},
@@ -66,8 +73,9 @@ static void writes_changes(void **state) {
 static void never_overruns(void **state) {
     (void)state;
     static const double EXTREMES[] = {1e300, -1e300, 1e-300, 5e-324, 1.7976931348623157e308};
-    char *(*const FORMATS[])(char *, double) = {units_seconds, units_bytes,  units_energy,
-                                                units_joules,  units_number, units_signed_pct};
+    char *(*const FORMATS[])(char *, double) = {units_seconds,   units_bytes,  units_energy,
+                                                units_params,    units_joules, units_number,
+                                                units_signed_pct};
     for (size_t f = 0; f < sizeof FORMATS / sizeof FORMATS[0]; f++) {
         for (size_t i = 0; i < sizeof EXTREMES / sizeof EXTREMES[0]; i++) {
             char out[UNITS_TEXT_BYTES + 1];
@@ -80,9 +88,13 @@ static void never_overruns(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(writes_seconds), cmocka_unit_test(writes_bytes),
-        cmocka_unit_test(writes_energy),  cmocka_unit_test(writes_numbers),
-        cmocka_unit_test(writes_changes), cmocka_unit_test(never_overruns),
+        cmocka_unit_test(writes_seconds),
+        cmocka_unit_test(writes_bytes),
+        cmocka_unit_test(writes_energy),
+        cmocka_unit_test(writes_numbers),
+        cmocka_unit_test(writes_numbers_of_parameters),
+        cmocka_unit_test(writes_changes),
+        cmocka_unit_test(never_overruns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
