@@ -45,7 +45,7 @@ static void extend(struct extent *e, double x, double y) {
 
 static struct extent extent_of(const struct report_result *result, enum metric_id metric) {
     struct extent e = {0};
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         for (size_t i = 0; i < result->model[m].n_records; i++) {
             const struct record *record = &result->model[m].records[i];
             if (is_plotted(result, m, record, metric)) {
@@ -58,7 +58,7 @@ static struct extent extent_of(const struct report_result *result, enum metric_i
 
 static size_t model_legend(const struct report_result *result, bool is_line,
                            struct svg_legend out[REPORT_MAX_MODELS]) {
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         out[m] = (struct svg_legend){is_line ? LINE_CLASS[m] : HTML_ROLE[m], result->model[m].name,
                                      is_line};
     }
@@ -138,7 +138,7 @@ static void put_cost_caption(struct buf *out, const struct report_result *result
     enum metric_id metric = report_law_metric(law);
     buf_puts(out, "<figcaption>");
     const char *joint = "";
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         const struct report_model *model = &result->model[m];
         if (!model->has_law[law]) {
             buf_printf(out, "%s%s: ", joint, HTML_ROLE[m]);
@@ -188,7 +188,7 @@ static void put_cost_plot(struct buf *out, const struct report_result *result,
     buf_puts(out, "<figure>");
     html_element(out, "h3", NULL, info->title);
     svg_open(&plot, out, id, info->title, about, &x, &y, legend, n_legend);
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         draw_law(&plot, result, m, law, &e, unit);
         draw_cells(&plot, result, m, metric, unit);
         draw_raw(&plot, result, m, metric, unit);
@@ -272,7 +272,7 @@ static void put_residual_plot(struct buf *out, const struct report_result *resul
     struct extent e = {0};
     double ticks[SVG_MAX_TICKS];
     bool has_any = false;
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         has_any |= find_residuals(&result->model[m], law, &all[m]);
         for (size_t i = 0; i < all[m].n; i++) {
             double size = fmin(fabs(all[m].residuals[i].standardised), 6);
@@ -302,7 +302,7 @@ static void put_residual_plot(struct buf *out, const struct report_result *resul
                  n_legend);
         svg_rule(&plot, "limit", 2);
         svg_rule(&plot, "limit", -2);
-        for (size_t m = 0; m < result->n_models; m++) {
+        for (size_t m = 0; m < html_n_models(result); m++) {
             draw_residuals(&plot, &all[m], m);
         }
         svg_close(&plot);
@@ -364,7 +364,7 @@ static size_t bar_groups(const struct report_result *result, const struct phase_
         }
         struct bar_group *group = &out[n++];
         group->prompt_tokens = base->cells[c].prompt_tokens;
-        for (size_t m = 0; m < result->n_models; m++) {
+        for (size_t m = 0; m < html_n_models(result); m++) {
             double sum = 0;
             for (int k = 0; k < 2; k++) {
                 group->part[m][k] =
@@ -402,7 +402,7 @@ static void draw_groups(struct svg_plot *plot, const struct report_result *resul
                         struct figure_unit unit) {
     double width = result->n_models == 2 ? 0.36 : 0.56;
     for (size_t i = 0; i < n; i++) {
-        for (size_t m = 0; m < result->n_models; m++) {
+        for (size_t m = 0; m < html_n_models(result); m++) {
             double x0 = (double)i + 0.5 - width * (double)result->n_models / 2 + width * (double)m;
             draw_stack(plot, &groups[i], m, chart, unit, x0 + 0.02, x0 + width - 0.02);
         }

@@ -8,6 +8,12 @@
 // Names and CSS classes of the two models.
 extern const char *const HTML_ROLE[REPORT_MAX_MODELS]; // "base", "vs"
 
+// The number of models to loop over, in plain sight no more than the arrays with a place per model
+// have: what built the result checked that, far from the loops that rely on it.
+static inline size_t html_n_models(const struct report_result *result) {
+    return result->n_models < REPORT_MAX_MODELS ? result->n_models : REPORT_MAX_MODELS;
+}
+
 void html_tiles(struct buf *out, const struct report_result *result);
 void html_study_table(struct buf *out, const struct report_result *result);
 void html_all_figures(struct buf *out, const struct report_result *result);

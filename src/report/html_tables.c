@@ -144,7 +144,7 @@ static void put_table(struct buf *out, const struct report_result *result, bool 
         buf_puts(out, "</th>");
     }
     buf_puts(out, "</tr></thead><tbody>");
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         buf_puts(out, "<tr>");
         put_model_head(out, result, m);
         for (int i = 0; i < TABLE_COLUMNS; i++) {
@@ -168,11 +168,11 @@ static void put_energy_note(struct buf *out, const struct report_result *result)
         buf_puts(out, "No energy source was available, so energy was not measured. ");
     }
     char source[REPORT_MAX_MODELS][4 * RECORD_NAME_BYTES] = {"", ""};
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         figure_source(source[m], sizeof source[m], &result->model[m]);
     }
     bool is_same = result->n_models == 1 || strcmp(source[0], source[1]) == 0;
-    for (size_t m = 0; m < (is_same ? 1 : result->n_models); m++) {
+    for (size_t m = 0; m < (is_same ? 1 : html_n_models(result)); m++) {
         if (source[m][0]) {
             buf_printf(out, "Energy%s%s: gross, source ", is_same ? "" : " of ",
                        is_same ? "" : HTML_ROLE[m]);
@@ -217,7 +217,7 @@ void html_study_table(struct buf *out, const struct report_result *result) {
 // ---- all figures ----
 
 static bool is_measured(const struct report_result *result, unsigned metric) {
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         if (result->model[m].metric[metric].all.n_cells > 0) {
             return true;
         }
@@ -240,7 +240,7 @@ void html_all_figures(struct buf *out, const struct report_result *result) {
         buf_puts(out, "<tr>");
         html_element(out, "th", NULL, column.title);
         html_element(out, "td", NULL, column.unit);
-        for (size_t m = 0; m < result->n_models; m++) {
+        for (size_t m = 0; m < html_n_models(result); m++) {
             put_cell(out, &column.model[m]);
         }
         if (is_pair) {
@@ -272,7 +272,7 @@ static void put_part(struct buf *out, const struct law_fit *fit, enum metric_id 
 
 // Terms that no law of the study has get no column; a and b always have one.
 static bool has_column(const struct report_result *result, enum law_term term) {
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         for (unsigned law = 0; law < REPORT_N_LAWS; law++) {
             if (result->model[m].has_law[law] && result->model[m].law[law].has_term[term]) {
                 return true;
@@ -346,7 +346,7 @@ static void put_law_group(struct buf *out, const struct report_result *result, u
     char words[LAW_TEXT_BYTES];
     buf_puts(out, "<tbody><tr class=\"group\"><th colspan=\"8\" scope=\"rowgroup\">");
     html_text(out, metric_info(report_law_metric((enum report_law)law))->title);
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         if (result->model[m].has_law[law]) {
             buf_puts(out, "<span class=\"small\">");
             if (result->n_models == 2) {
@@ -357,7 +357,7 @@ static void put_law_group(struct buf *out, const struct report_result *result, u
         }
     }
     buf_puts(out, "</th></tr>");
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         put_fit_row(out, result, m, law);
     }
     put_comparison(out, result, law);
@@ -443,7 +443,7 @@ static void put_record(struct buf *out, const struct report_result *result, size
 
 void html_records(struct buf *out, const struct report_result *result) {
     size_t n = 0;
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         n += result->model[m].n_records;
     }
     buf_printf(out,
@@ -461,7 +461,7 @@ void html_records(struct buf *out, const struct report_result *result) {
         }
     }
     buf_puts(out, "<th class=\"left\">Flags</th></tr></thead><tbody>");
-    for (size_t m = 0; m < result->n_models; m++) {
+    for (size_t m = 0; m < html_n_models(result); m++) {
         const struct report_model *model = &result->model[m];
         for (size_t i = 0; i < model->n_records && i < MAX_SHOWN_RECORDS; i++) {
             put_record(out, result, m, &model->records[i]);

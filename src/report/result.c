@@ -181,7 +181,10 @@ static size_t collect_points(const struct report_model *model, enum metric_id me
 // A law that cannot be fitted is a finding to show, not a failure of the report.
 static enum wl_status fit_laws(struct report_model *model, struct wl_err *err) {
     struct law_point *points = calloc(model->n_records + 1, sizeof *points);
-    enum wl_status status = points ? WL_OK : no_memory(err);
+    if (!points) {
+        return no_memory(err);
+    }
+    enum wl_status status = WL_OK;
     for (unsigned i = 0; i < REPORT_N_LAWS && status == WL_OK; i++) {
         struct wl_err reason = {0};
         size_t n = collect_points(model, LAW_METRICS[i], points);

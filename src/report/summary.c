@@ -216,12 +216,10 @@ static enum wl_status describe(const struct strata_pair *pairs, size_t n, double
     return stats_describe(scratch, n, out, err);
 }
 
-enum wl_status summary_means(struct report_model *model, uint64_t reference_cell,
-                             struct wl_err *err) {
-    struct strata_pair *pairs = calloc(model->n_records + 1, sizeof *pairs);
-    double *scratch = calloc(model->n_records + 1, sizeof *scratch);
-    enum wl_status status =
-        pairs && scratch ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for the report");
+// `pairs` and `scratch` have room for every record.
+static enum wl_status fill_metrics(struct report_model *model, uint64_t reference_cell,
+                                   struct strata_pair *pairs, double *scratch, struct wl_err *err) {
+    enum wl_status status = WL_OK;
     for (unsigned i = 0; i < METRIC_COUNT && status == WL_OK; i++) {
         enum metric_id id = (enum metric_id)i;
         struct report_metric *metric = &model->metric[i];
@@ -231,6 +229,16 @@ enum wl_status summary_means(struct report_model *model, uint64_t reference_cell
         fill_mean(model, id, pairs, n, &metric->reference);
         status = describe(pairs, n, scratch, &metric->summary, err);
     }
+    return status;
+}
+
+enum wl_status summary_means(struct report_model *model, uint64_t reference_cell,
+                             struct wl_err *err) {
+    struct strata_pair *pairs = calloc(model->n_records + 1, sizeof *pairs);
+    double *scratch = calloc(model->n_records + 1, sizeof *scratch);
+    enum wl_status status = pairs && scratch
+                                ? fill_metrics(model, reference_cell, pairs, scratch, err)
+                                : wl_err_set(err, WL_MEMORY, "no memory for the report");
     free(pairs);
     free(scratch);
     return status;
