@@ -37,13 +37,15 @@ enum wl_status store_fit_put(struct store *store, int64_t study_id, int64_t mode
 static enum wl_status read_fit(struct statement *s, struct store_fit *out, struct wl_err *err) {
     out->study_id = statement_i64(s);
     out->model_id = statement_i64(s);
-    out->metric = statement_text(s);
-    out->json = statement_text(s);
-    if (!out->metric || !out->json) {
-        free(out->metric);
-        free(out->json);
+    char *metric = statement_text(s);
+    char *json = statement_text(s);
+    if (!metric || !json) {
+        free(metric);
+        free(json);
         return wl_err_set(err, WL_MEMORY, "no memory to read a fit");
     }
+    out->metric = metric; // only now: what a failure frees must not stay in the list
+    out->json = json;
     return WL_OK;
 }
 
