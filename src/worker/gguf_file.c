@@ -140,6 +140,7 @@ static void read_kvs(struct cursor *in, struct gguf_file *file) {
     file->kvs = calloc(file->n_kv ? file->n_kv : 1, sizeof *file->kvs);
     if (!file->kvs) {
         fail(in, "no memory for %" PRIu64 " keys", file->n_kv);
+        return;
     }
     for (uint64_t i = 0; i < file->n_kv && !in->has_failed; i++) {
         read_kv(in, &file->kvs[i]);
@@ -224,6 +225,7 @@ static void read_tensors(struct cursor *in, struct gguf_file *file) {
     file->tensors = calloc(file->n_tensors ? file->n_tensors : 1, sizeof *file->tensors);
     if (!file->tensors) {
         fail(in, "no memory for %" PRIu64 " tensors", file->n_tensors);
+        return;
     }
     for (uint64_t i = 0; i < file->n_tensors && !in->has_failed; i++) {
         read_tensor(in, &file->tensors[i]);
@@ -325,7 +327,7 @@ enum wl_status gguf_file_open(struct gguf_file *file, const char *path, struct w
 
 void gguf_file_close(struct gguf_file *file) {
     if (file->map) {
-        munmap((void *)(uintptr_t)file->map, (size_t)file->file_bytes);
+        munmap(file->map, (size_t)file->file_bytes);
     }
     free(file->kvs);
     free(file->tensors);

@@ -34,7 +34,7 @@ struct gguf_tensor {
 };
 
 struct gguf_file {
-    const unsigned char *map;
+    void *map; // not writable
     uint64_t file_bytes;
     struct gguf_kv *kvs;
     uint64_t n_kv;
