@@ -181,7 +181,10 @@ static void fill_conditions(struct record *record, const struct window *window) 
     }
     record->value[METRIC_temp_c] = temp_max;
     record->value[METRIC_freq_mhz] = n_freq ? freq_sum / (double)n_freq : NAN;
-    double seconds = first && last ? series_seconds(first->t_ns, last->t_ns) : 0;
+    if (!first || !last) {
+        return;
+    }
+    double seconds = series_seconds(first->t_ns, last->t_ns);
     if (seconds < MIN_TICKS_S) {
         return;
     }
