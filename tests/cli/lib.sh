@@ -148,3 +148,20 @@ unset XDG_DATA_HOME XDG_CACHE_HOME XDG_CONFIG_HOME WATTLAW_MODELS_PATH WATTLAW_S
     HF_HUB_CACHE HF_HOME OLLAMA_MODELS NO_COLOR
 export LC_ALL=C.UTF-8
 cd "$TEST_DIR" || exit 1
+
+# find_model: sets $model to the real test model, or, without one, to a tiny one with random weights
+# ($model_is_real tells which), so that the main job is tested on every machine.
+find_model() {
+    model=${WATTLAW_TEST_MODELS:-}/stories260k-f32.gguf
+    # shellcheck disable=SC2034
+    model_is_real=1
+    if [ ! -f "$model" ]; then
+        need_engine
+        model=$TEST_DIR/tiny.gguf
+        # shellcheck disable=SC2034
+        model_is_real=0
+        "$WATTLAW" synth -q --layers 2 --embd 64 --heads 4 --kv-heads 2 --ff 128 --vocab 320 \
+            --ctx 512 --type f32 -o "$model" >/dev/null || skip 'no model, and synth cannot make one'
+        printf '# no real model in WATTLAW_TEST_MODELS: using random weights\n'
+    fi
+}

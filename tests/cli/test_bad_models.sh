@@ -2,8 +2,7 @@
 # A GGUF that cannot be used gives one clear sentence and exit code 1, never a crash of wattlaw.
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
-model=$WATTLAW_TEST_MODELS/stories260k-f32.gguf
-[ -f "$model" ] || skip "no model $model: set WATTLAW_TEST_MODELS"
+find_model
 size=$(stat -c %s "$model")
 
 refused() { # refused WHAT FILE
@@ -24,8 +23,8 @@ for part in 1 3 5 7 9; do
     refused "cut to $part/10" ./cut.gguf
 done
 expect_err_grep 'says that it is cut' 'bytes'
-if [ -f "$WATTLAW_TEST_MODELS/proto-vlm-mmproj-f16.gguf" ]; then
-    refused 'an image encoder' "$WATTLAW_TEST_MODELS/proto-vlm-mmproj-f16.gguf"
+if [ -f "${WATTLAW_TEST_MODELS:-}/proto-vlm-mmproj-f16.gguf" ]; then
+    refused 'an image encoder' "${WATTLAW_TEST_MODELS:-}/proto-vlm-mmproj-f16.gguf"
 fi
 refused 'a folder' .
 expect_code 1 'no such file' "$WATTLAW" run -m ./absent.gguf -p x
