@@ -200,3 +200,22 @@ enum wl_status store_grow(void **items, size_t n, size_t item_bytes, struct wl_e
     *items = grown;
     return WL_OK;
 }
+
+enum wl_status statement_read_all(struct statement *s, statement_read *read, size_t item_bytes,
+                                  void **items, size_t *n, struct wl_err *err) {
+    for (;;) {
+        bool has_row;
+        enum wl_status status = statement_next(s, &has_row, err);
+        if (status != WL_OK || !has_row) {
+            return status;
+        }
+        status = store_grow(items, *n, item_bytes, err);
+        if (status == WL_OK) {
+            status = read(s, (char *)*items + *n * item_bytes, err);
+        }
+        if (status != WL_OK) {
+            return status;
+        }
+        ++*n;
+    }
+}

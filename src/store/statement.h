@@ -62,6 +62,12 @@ char *statement_text(struct statement *s);
 enum wl_status store_begin(struct store *store, struct wl_err *err);
 enum wl_status store_end(struct store *store, enum wl_status status, struct wl_err *err);
 
+// Adds every row that is left to an array of *n items that was only grown here; `read` fills one
+// item and leaves nothing in it when it fails. After a failure the items so far are the caller's.
+typedef enum wl_status statement_read(struct statement *s, void *item, struct wl_err *err);
+enum wl_status statement_read_all(struct statement *s, statement_read *read, size_t item_bytes,
+                                  void **items, size_t *n, struct wl_err *err);
+
 // Makes room for item number n in an array that holds n items and was only grown here.
 enum wl_status store_grow(void **items, size_t n, size_t item_bytes, struct wl_err *err);
 

@@ -34,7 +34,8 @@ enum wl_status store_fit_put(struct store *store, int64_t study_id, int64_t mode
     return status;
 }
 
-static enum wl_status read_fit(struct statement *s, struct store_fit *out, struct wl_err *err) {
+static enum wl_status read_fit(struct statement *s, void *item, struct wl_err *err) {
+    struct store_fit *out = item;
     out->study_id = statement_i64(s);
     out->model_id = statement_i64(s);
     char *metric = statement_text(s);
@@ -52,7 +53,6 @@ static enum wl_status read_fit(struct statement *s, struct store_fit *out, struc
 enum wl_status store_fit_list(struct store *store, int64_t study_id, struct store_fit **out,
                               size_t *n, struct wl_err *err) {
     struct statement s;
-    bool has_row = true;
     *out = NULL;
     *n = 0;
     enum wl_status status =
@@ -62,17 +62,7 @@ enum wl_status store_fit_list(struct store *store, int64_t study_id, struct stor
                        "reading fits", err);
     if (status == WL_OK) {
         statement_put_i64(&s, study_id);
-    }
-    while (status == WL_OK) {
-        status = statement_next(&s, &has_row, err);
-        if (status != WL_OK || !has_row) {
-            break;
-        }
-        status = store_grow((void **)out, *n, sizeof **out, err);
-        if (status == WL_OK) {
-            status = read_fit(&s, *out + *n, err);
-        }
-        *n += status == WL_OK;
+        status = statement_read_all(&s, read_fit, sizeof **out, (void **)out, n, err);
     }
     statement_close(&s);
     if (status != WL_OK) {

@@ -78,7 +78,8 @@ enum wl_status store_idle_add(struct store *store, struct store_idle *idle,
     return status;
 }
 
-static enum wl_status read_row(struct statement *s, struct store_idle *out, struct wl_err *err) {
+static enum wl_status read_row(struct statement *s, void *item, struct wl_err *err) {
+    struct store_idle *out = item;
     memset(out, 0, sizeof *out);
     out->id = statement_i64(s);
     out->study_id = statement_i64(s);
@@ -119,7 +120,6 @@ static enum wl_status read_powers(struct store *store, struct store_idle *idle,
 static enum wl_status read_rows(struct store *store, int64_t study_id, struct store_idle **out,
                                 size_t *n, struct wl_err *err) {
     struct statement s;
-    bool has_row = true;
     enum wl_status status = statement_open(
         &s, store,
         "SELECT id, study_id, wall_ns, t0_ns, t1_ns, cpu_pct_mean, cpu_pct_sd, flags, "
@@ -127,17 +127,7 @@ static enum wl_status read_rows(struct store *store, int64_t study_id, struct st
         "reading idle baselines", err);
     if (status == WL_OK) {
         statement_put_i64(&s, study_id);
-    }
-    while (status == WL_OK) {
-        status = statement_next(&s, &has_row, err);
-        if (status != WL_OK || !has_row) {
-            break;
-        }
-        status = store_grow((void **)out, *n, sizeof **out, err);
-        if (status == WL_OK) {
-            status = read_row(&s, *out + *n, err);
-        }
-        *n += status == WL_OK;
+        status = statement_read_all(&s, read_row, sizeof **out, (void **)out, n, err);
     }
     statement_close(&s);
     return status;

@@ -48,7 +48,8 @@ enum wl_status store_model_add(struct store *store, struct store_model *model, s
     return status;
 }
 
-static enum wl_status read_model(struct statement *s, struct store_model *out, struct wl_err *err) {
+static enum wl_status read_model(struct statement *s, void *item, struct wl_err *err) {
+    struct store_model *out = item;
     memset(out, 0, sizeof *out);
     out->id = statement_i64(s);
     out->study_id = statement_i64(s);
@@ -69,7 +70,6 @@ static enum wl_status read_model(struct statement *s, struct store_model *out, s
 enum wl_status store_model_list(struct store *store, int64_t study_id, struct store_model **out,
                                 size_t *n, struct wl_err *err) {
     struct statement s;
-    bool has_row = true;
     *out = NULL;
     *n = 0;
     enum wl_status status =
@@ -79,17 +79,7 @@ enum wl_status store_model_list(struct store *store, int64_t study_id, struct st
                        "reading the models", err);
     if (status == WL_OK) {
         statement_put_i64(&s, study_id);
-    }
-    while (status == WL_OK) {
-        status = statement_next(&s, &has_row, err);
-        if (status != WL_OK || !has_row) {
-            break;
-        }
-        status = store_grow((void **)out, *n, sizeof **out, err);
-        if (status == WL_OK) {
-            status = read_model(&s, *out + *n, err);
-        }
-        *n += status == WL_OK;
+        status = statement_read_all(&s, read_model, sizeof **out, (void **)out, n, err);
     }
     statement_close(&s);
     if (status != WL_OK) {

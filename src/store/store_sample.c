@@ -45,7 +45,9 @@ enum wl_status sample_rows_add(struct store *store, const char *insert_sql, int6
     return status;
 }
 
-static void read_sample(struct statement *s, struct store_sample *out) {
+static enum wl_status read_sample(struct statement *s, void *item, struct wl_err *err) {
+    struct store_sample *out = item;
+    (void)err;
     out->t_ns = statement_i64(s);
     out->cpu_ns = statement_optional(s);
     out->pss_kib = statement_optional(s);
@@ -56,28 +58,18 @@ static void read_sample(struct statement *s, struct store_sample *out) {
     out->freq_mhz = statement_real(s);
     out->temp_c = statement_real(s);
     out->joules = statement_real(s);
+    return WL_OK;
 }
 
 static enum wl_status list(struct store *store, const char *sql, int64_t owner_id,
                            struct store_sample **out, size_t *n, struct wl_err *err) {
     struct statement s;
-    bool has_row = true;
     *out = NULL;
     *n = 0;
     enum wl_status status = statement_open(&s, store, sql, "reading samples", err);
     if (status == WL_OK) {
         statement_put_i64(&s, owner_id);
-    }
-    while (status == WL_OK) {
-        status = statement_next(&s, &has_row, err);
-        if (status != WL_OK || !has_row) {
-            break;
-        }
-        status = store_grow((void **)out, *n, sizeof **out, err);
-        if (status == WL_OK) {
-            read_sample(&s, *out + *n);
-            (*n)++;
-        }
+        status = statement_read_all(&s, read_sample, sizeof **out, (void **)out, n, err);
     }
     statement_close(&s);
     if (status != WL_OK) {

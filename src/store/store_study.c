@@ -179,7 +179,8 @@ enum wl_status store_study_delete(struct store *store, int64_t study_id, struct 
     "(SELECT count(*) FROM record JOIN model ON model.id = record.model_id "                       \
     " WHERE model.study_id = study.id) FROM study "
 
-static enum wl_status read_study(struct statement *s, struct store_study *out, struct wl_err *err) {
+static enum wl_status read_study(struct statement *s, void *item, struct wl_err *err) {
+    struct store_study *out = item;
     char state[16];
     memset(out, 0, sizeof *out);
     out->id = statement_i64(s);
@@ -302,21 +303,12 @@ enum wl_status store_study_find(struct store *store, const char *name, struct st
 enum wl_status store_study_list(struct store *store, struct store_study **out, size_t *n,
                                 struct wl_err *err) {
     struct statement s;
-    bool has_row = true;
     *out = NULL;
     *n = 0;
     enum wl_status status = statement_open(
         &s, store, SELECT_STUDY "ORDER BY created_wall_ns DESC, id DESC", "listing studies", err);
-    while (status == WL_OK) {
-        status = statement_next(&s, &has_row, err);
-        if (status != WL_OK || !has_row) {
-            break;
-        }
-        status = store_grow((void **)out, *n, sizeof **out, err);
-        if (status == WL_OK) {
-            status = read_study(&s, *out + *n, err);
-        }
-        *n += status == WL_OK;
+    if (status == WL_OK) {
+        status = statement_read_all(&s, read_study, sizeof **out, (void **)out, n, err);
     }
     statement_close(&s);
     if (status != WL_OK) {
