@@ -71,7 +71,7 @@ static void print_verdict(const struct meter_verdict *v) {
     printf("\n                 %s\n", v->reason);
     for (const char *line = v->fix; *line;) {
         size_t len = strcspn(line, "\n");
-        printf("                 $ %.*s\n", (int)len, line);
+        printf("                 -> %.*s\n", (int)len, line);
         line += len + (line[len] == '\n');
     }
 }

@@ -46,7 +46,7 @@ static void probe(const struct meter_env *env, struct meter_verdict *out) {
              params.class_name, params.reason, params.idle_w, params.core_w,
              params.net_rel_sd * 100);
     str_copy(out->fix, sizeof out->fix,
-             "for absolute figures attach a meter, or run 'wattlaw calibrate' with any meter once");
+             "for absolute figures use a machine with an energy counter");
 }
 
 static void open_stat(struct estimate *state) {

@@ -186,8 +186,7 @@ static void put_energy_note(struct buf *out, const struct report_result *result)
                       "constants are. ");
     }
     if (result->model[0].metric[METRIC_accuracy].all.n_cells == 0) {
-        buf_puts(out, "Accuracy is not measured by this study; <code>wattlaw eval</code> measures "
-                      "it. ");
+        buf_puts(out, "Accuracy is not measured by this study. ");
     }
     buf_puts(out, "Small figures are 95&nbsp;% intervals.</p>");
 }
