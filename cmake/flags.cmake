@@ -7,7 +7,7 @@ set(WATTLAW_CFLAGS
 if(WATTLAW_WERROR)
   list(APPEND WATTLAW_CFLAGS -Werror)
 endif()
-set(WATTLAW_ENGINE_OWN_CFLAGS ${WATTLAW_CFLAGS}) # the engine's sysroot has no sanitizer runtime
+set(WATTLAW_ENGINE_OWN_CFLAGS ${WATTLAW_CFLAGS}) # the engine is not sanitized: it links another C library
 if(WATTLAW_SANITIZE)
   list(APPEND WATTLAW_CFLAGS -fsanitize=${WATTLAW_SANITIZE} -fno-omit-frame-pointer
        -fno-sanitize-recover=undefined)

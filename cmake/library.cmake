@@ -16,5 +16,7 @@ install(TARGETS wattlaw_api LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES "${CMAKE_SOURCE_DIR}/include/wattlaw/wattlaw.h"
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/wattlaw)
 
+# Relative, so that `cmake --install --prefix ELSEWHERE` gives a file that is right there.
+file(RELATIVE_PATH WATTLAW_PC_TO_PREFIX "/p/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/p")
 configure_file("${CMAKE_SOURCE_DIR}/cmake/wattlaw.pc.in" "${CMAKE_BINARY_DIR}/wattlaw.pc" @ONLY)
 install(FILES "${CMAKE_BINARY_DIR}/wattlaw.pc" DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -5,8 +5,7 @@ add_executable(wattlaw ${cli_sources})
 wattlaw_include_dir(cli include_dir)
 target_include_directories(wattlaw PRIVATE "${include_dir}")
 target_compile_options(wattlaw PRIVATE ${WATTLAW_CFLAGS})
-target_compile_definitions(wattlaw PRIVATE WATTLAW_VERSION="${PROJECT_VERSION}"
-  WATTLAW_BUILD_DEPS="${CMAKE_SOURCE_DIR}/.deps")
+target_compile_definitions(wattlaw PRIVATE WATTLAW_VERSION="${PROJECT_VERSION}")
 target_link_options(wattlaw PRIVATE ${WATTLAW_LDFLAGS})
 target_link_libraries(wattlaw PRIVATE wl_measure wl_report wl_plan wl_store wl_catalog wl_engine wl_sampler
   wl_meter wl_record wl_stats wl_series wl_os wl_base PkgConfig::POPT)

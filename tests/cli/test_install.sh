@@ -32,7 +32,7 @@ int main(void) { puts(wattlaw_version()); return 0; }
 C
     # shellcheck disable=SC2046
     expect_code 0 'a program builds against the library' cc -o "$TEST_DIR/use" "$TEST_DIR/use.c" \
-        $(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --define-variable=prefix="$prefix" --cflags --libs wattlaw) \
+        $(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --cflags --libs wattlaw) \
         "-Wl,-rpath,$(dirname "$(dirname "$pc")")"
     if ldd "$TEST_DIR/use" | grep -q 'lib[at]san'; then
         echo '# a plain program cannot load a sanitized library: not run'
