@@ -6,24 +6,13 @@
 
 #include "base/str.h"
 #include "base/units.h"
+#include "measure/pause.h"
 #include "os/clock.h"
 #include "os/machine.h"
-#include "os/process.h"
 #include "sampler/sampler.h"
 
 enum { IDLE_MIN_POINTS = 5 };
 static const int64_t CPU_BIN_NS = 500000000; // ticks are 10 ms: 0.5 s resolves 1 % of two cores
-
-static enum wl_status sleep_until(int64_t t_ns, struct wl_err *err) {
-    while (os_now_ns() < t_ns) {
-        int64_t step_ns = os_now_ns() + 100000000;
-        os_sleep_until_ns(step_ns < t_ns ? step_ns : t_ns);
-        if (os_is_interrupted()) {
-            return wl_err_set(err, WL_INTERRUPTED, "interrupted");
-        }
-    }
-    return WL_OK;
-}
 
 // Machine CPU % between rows at least CPU_BIN_NS apart.
 static void find_cpu(const struct sampler_row *rows, size_t n, struct idle *out) {
@@ -100,7 +89,7 @@ enum wl_status idle_measure(struct subject *subject, double seconds, struct idle
     }
     out->wall_ns = os_wall_ns();
     out->t0_ns = os_now_ns();
-    status = sleep_until(out->t0_ns + (int64_t)(fmax(seconds, 1) * (double)UNITS_NS_PER_S), err);
+    status = pause_until(out->t0_ns + (int64_t)(fmax(seconds, 1) * (double)UNITS_NS_PER_S), err);
     out->t1_ns = os_now_ns();
     sampler_stop(sampler);
     const struct sampler_row *rows;

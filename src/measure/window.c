@@ -8,9 +8,9 @@
 #include "base/units.h"
 #include "measure/energy.h"
 #include "measure/paper.h"
+#include "measure/pause.h"
 #include "os/clock.h"
 #include "os/machine.h"
-#include "os/process.h"
 #include "series/auc.h"
 
 // A share of the machine used by others, or taken by the hypervisor, above which the window is
@@ -52,14 +52,7 @@ static bool has_real_meter(const struct subject *subject) {
 }
 
 static enum wl_status pad(double seconds, struct wl_err *err) {
-    int64_t end_ns = os_now_ns() + (int64_t)(seconds * (double)UNITS_NS_PER_S);
-    while (os_now_ns() < end_ns) {
-        os_sleep_until_ns(end_ns);
-        if (os_is_interrupted()) {
-            return wl_err_set(err, WL_INTERRUPTED, "interrupted");
-        }
-    }
-    return WL_OK;
+    return pause_until(os_now_ns() + (int64_t)(seconds * (double)UNITS_NS_PER_S), err);
 }
 
 // The request itself between two full samples. *t0_ns and *cpu0_ns are its start.
