@@ -10,6 +10,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "os/draft.h"
+
 static ssize_t read_retry(int fd, void *data, size_t size) {
     ssize_t n;
     do {
@@ -94,25 +96,17 @@ static bool write_all(int fd, const char *data, size_t len) {
 }
 
 enum wl_status os_write_atomic(const char *path, const void *data, size_t len, struct wl_err *err) {
-    char temporary[OS_PATH_BYTES];
-    int n = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
-    if (n < 0 || (size_t)n >= sizeof temporary) {
-        return wl_err_set(err, WL_LIMIT, "path too long: '%s'", path);
+    struct os_draft draft;
+    enum wl_status status = os_draft_open(&draft, path, err);
+    if (status != WL_OK) {
+        return status;
     }
-    int fd = mkstemp(temporary);
-    if (fd < 0) {
-        return wl_err_errno(err, errno, "cannot create '%s'", temporary);
+    if (!write_all(draft.fd, data, len)) {
+        status = wl_err_errno(err, errno, "cannot write '%s'", path);
+        os_draft_discard(&draft);
+        return status;
     }
-    mode_t mask = umask(0);
-    umask(mask);
-    bool is_written = write_all(fd, data, len) && fchmod(fd, 0666 & ~mask) == 0 && fsync(fd) == 0;
-    is_written = close(fd) == 0 && is_written;
-    if (!is_written || rename(temporary, path) != 0) {
-        int error = errno;
-        unlink(temporary);
-        return wl_err_errno(err, error, "cannot write '%s'", path);
-    }
-    return WL_OK;
+    return os_draft_publish(&draft, err);
 }
 
 static int compare_names(const void *a, const void *b) {

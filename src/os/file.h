@@ -19,7 +19,7 @@ enum wl_status os_slurp_line(const char *path, char *out, size_t size, struct wl
 // The same through an open descriptor at offset 0 (sysfs regenerates its content there).
 enum wl_status os_pread_line(int fd, char *out, size_t size, struct wl_err *err);
 
-// Writes to a temporary file beside `path`, syncs, renames: readers see the old or the new file.
+// Readers see the old or the new file, whole (see os/draft.h).
 enum wl_status os_write_atomic(const char *path, const void *data, size_t len, struct wl_err *err);
 
 // Calls `visit` for each entry but "." and ".." in name order; stops when it returns false.

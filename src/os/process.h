@@ -29,8 +29,9 @@ char *os_describe_exit(char *out, size_t size, int wait_status);
 enum wl_status os_socket_pair(int fds[2], struct wl_err *err);
 enum wl_status os_pipe(int fds[2], struct wl_err *err);
 
-// After this, SIGINT and SIGTERM only set a flag that os_is_interrupted() reads; a second SIGINT
-// ends the process at once. SIGPIPE is ignored.
+// After this, SIGINT and SIGTERM only set a flag that os_is_interrupted() reads; a SIGINT half a
+// second or more after the first ends the process at once (sooner it is the same wish twice:
+// timeout(1) and some terminals signal both the process and its group). SIGPIPE is ignored.
 void os_catch_interrupts(void);
 bool os_is_interrupted(void);
 

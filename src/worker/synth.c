@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "base/units.h"
 #include "os/clock.h"
-#include "os/file.h"
+#include "os/draft.h"
 #include "worker/describe.h"
 #include "worker/synth_rows.h"
 #include "worker/synth_shape.h"
@@ -32,8 +32,8 @@ struct synth {
     struct gguf_context *gguf;
     unsigned char *chunk;
     const char *path; // belongs to the request
-    char temp_path[OS_PATH_BYTES];
-    FILE *file;
+    struct os_draft draft;
+    FILE *file; // over a copy of the draft's descriptor
     uint64_t written_bytes;
     uint64_t total_bytes;
     int64_t last_progress_ns;
@@ -218,41 +218,37 @@ static enum wl_status check_free_space(const struct synth *s, struct wl_err *err
                       units_bytes(have, (double)free_bytes));
 }
 
-// Written back now: a flush half a minute later would fall into a measurement.
-static enum wl_status finish_file(struct synth *s, struct wl_err *err) {
-    bool is_ok = fflush(s->file) == 0 && fdatasync(fileno(s->file)) == 0;
-    is_ok = fclose(s->file) == 0 && is_ok;
-    s->file = NULL;
-    return is_ok && rename(s->temp_path, s->path) == 0 ? WL_OK : write_failed(s, err);
-}
-
-static enum wl_status write_file(struct synth *s, struct wl_err *err) {
-    enum wl_status status = check_free_space(s, err);
-    if (status != WL_OK) {
+static enum wl_status write_content(struct synth *s, struct wl_err *err) {
+    int fd = dup(s->draft.fd);
+    s->file = fd >= 0 ? fdopen(fd, "wb") : NULL;
+    if (!s->file) {
+        enum wl_status status = write_failed(s, err);
+        if (fd >= 0) {
+            close(fd);
+        }
         return status;
     }
-    int n = snprintf(s->temp_path, sizeof s->temp_path, "%s.tmp-%ld", s->path, (long)getpid());
-    if (n < 0 || n >= (int)sizeof s->temp_path) {
-        return wl_err_set(err, WL_LIMIT, "synth: the path is too long");
-    }
-    s->file = fopen(s->temp_path, "wbe");
-    if (!s->file) {
-        return wl_err_errno(err, errno, "cannot create '%s'", s->temp_path);
-    }
-    status = write_meta(s, err);
+    enum wl_status status = write_meta(s, err);
     if (status == WL_OK) {
         status = write_tensors(s, err);
     }
+    if (fclose(s->file) != 0 && status == WL_OK) {
+        status = write_failed(s, err);
+    }
+    return status;
+}
+
+// Publishing writes back now: a flush half a minute later would fall into a measurement.
+static enum wl_status write_file(struct synth *s, struct wl_err *err) {
+    enum wl_status status;
+    if ((status = check_free_space(s, err)) || (status = os_draft_open(&s->draft, s->path, err))) {
+        return status;
+    }
+    status = write_content(s, err);
     if (status == WL_OK && !s->is_cancelled) {
-        status = finish_file(s, err);
+        return os_draft_publish(&s->draft, err);
     }
-    if (s->file) {
-        fclose(s->file);
-        s->file = NULL;
-    }
-    if (status != WL_OK || s->is_cancelled) {
-        unlink(s->temp_path);
-    }
+    os_draft_discard(&s->draft);
     return status;
 }
 

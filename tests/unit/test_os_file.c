@@ -10,10 +10,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "os/draft.h"
 #include "os/file.h"
 
 static char dir[64];
@@ -262,6 +264,45 @@ static void finds_the_users_folders(void **state) {
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
 
+// Whoever is killed while writing leaves the old file and nothing else.
+static void a_killed_writer_leaves_nothing(void **state) {
+    (void)state;
+    write_file("draft", "old");
+    int fds[2];
+    char byte;
+    assert_int_equal(pipe(fds), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct os_draft draft;
+        struct wl_err err;
+        bool is_open = os_draft_open(&draft, in_dir("draft"), &err) == WL_OK;
+        bool is_written = is_open && write(draft.fd, "new", 3) == 3;
+        (void)!write(fds[1], is_written ? "y" : "n", 1);
+        pause();
+    }
+    assert_int_equal(read(fds[0], &byte, 1), 1);
+    assert_int_equal(byte, 'y');
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    close(fds[0]);
+    close(fds[1]);
+    char line[16];
+    assert_int_equal(os_slurp_line(in_dir("draft"), line, sizeof line, NULL), WL_OK);
+    assert_string_equal(line, "old");
+    expect_names("draft ");
+}
+
+static void a_discarded_draft_leaves_nothing(void **state) {
+    (void)state;
+    struct os_draft draft;
+    struct wl_err err;
+    assert_int_equal(os_draft_open(&draft, in_dir("draft"), &err), WL_OK);
+    assert_int_equal(write(draft.fd, "new", 3), 3);
+    os_draft_discard(&draft);
+    os_draft_discard(&draft);
+    expect_names("");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE(slurps_within_the_limit),
@@ -269,6 +310,8 @@ int main(void) {
         CASE(reads_lines),
         CASE(lists_in_order),
         CASE(replaces_whole_files),
+        CASE(a_killed_writer_leaves_nothing),
+        CASE(a_discarded_draft_leaves_nothing),
         CASE(survives_a_failed_write),
         CASE(makes_folders),
         CASE(says_why_it_cannot_make_folders),

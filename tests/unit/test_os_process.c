@@ -304,11 +304,18 @@ static void count_interrupts(void) {
     raise(SIGTERM); // a second TERM still leaves time to tidy up
 }
 
+// One Ctrl-C that arrives twice, as timeout(1) sends it, leaves time to tidy up; a second wish
+// ends.
 static void insist(void) {
     os_catch_interrupts();
     raise(SIGINT);
     raise(SIGINT);
-    _exit(1);
+    if (!os_is_interrupted()) {
+        _exit(1);
+    }
+    os_sleep_until_ns(os_now_ns() + 600000000);
+    raise(SIGINT);
+    _exit(2);
 }
 
 static void notes_interrupts(void **state) {

@@ -182,21 +182,29 @@ enum wl_status os_pipe(int fds[2], struct wl_err *err) {
     return WL_OK;
 }
 
-static volatile sig_atomic_t n_interrupts;
+static const int64_t SECOND_WISH_NS = 500000000;
+static volatile sig_atomic_t has_interrupt;
+static int64_t first_interrupt_ns; // read and written in the handler only
 
 static void note_interrupt(int number) {
-    if (++n_interrupts > 1 && number == SIGINT) {
+    int64_t now_ns = os_now_ns();
+    if (!has_interrupt) {
+        first_interrupt_ns = now_ns;
+        has_interrupt = 1;
+    } else if (number == SIGINT && now_ns - first_interrupt_ns >= SECOND_WISH_NS) {
         _exit(130);
     }
 }
 
 void os_catch_interrupts(void) {
     struct sigaction action = {.sa_handler = note_interrupt}; // no SA_RESTART: sleeps must end
+    sigaddset(&action.sa_mask, SIGINT);
+    sigaddset(&action.sa_mask, SIGTERM);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 
 bool os_is_interrupted(void) {
-    return n_interrupts > 0;
+    return has_interrupt;
 }
