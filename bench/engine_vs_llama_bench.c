@@ -18,6 +18,7 @@
 #include "../tests/worker/drive.h"
 #include "base/str.h"
 #include "plan/shapes.h"
+#include "stats/ratio.h"
 
 enum { MAX_ROUNDS = 100, MAX_RUNS = 50, N_PROMPT = 512, N_DECODE = 128, MAX_OUTPUT = 1 << 20 };
 
@@ -194,13 +195,13 @@ static struct rates measure_llama_bench(const struct options *options) {
     return rates;
 }
 
-// Medians of the rounds' medians, their ratio in each round, and the ratio of the best samples of
-// all: on a machine shared with others only the last says what the program itself costs.
+// Medians of the rounds' medians, their ratio in each round with the 95 % interval of its median,
+// and the ratio of the best samples of all.
 static void print_line(const char *name, const struct rates *ours, const struct rates *theirs,
                        size_t n, bool is_prompt) {
-    double a[MAX_ROUNDS];
-    double b[MAX_ROUNDS];
-    double ratio[MAX_ROUNDS];
+    double a[MAX_ROUNDS] = {0};
+    double b[MAX_ROUNDS] = {0};
+    double ratio[MAX_ROUNDS] = {0};
     double best_a = 0;
     double best_b = 0;
     for (size_t i = 0; i < n; i++) {
@@ -210,11 +211,13 @@ static void print_line(const char *name, const struct rates *ours, const struct 
         best_a = fmax(best_a, is_prompt ? ours[i].best_prompt : ours[i].best_decode);
         best_b = fmax(best_b, is_prompt ? theirs[i].best_prompt : theirs[i].best_decode);
     }
-    double middle = quantile(ratio, n, 0.5);
-    printf("%-10s engine %.2f t/s, llama-bench %.2f t/s, ratio %.3f (quartiles %.3f to %.3f, range "
-           "%.3f to %.3f)%s\n",
-           name, quantile(a, n, 0.5), quantile(b, n, 0.5), middle, quantile(ratio, n, 0.25),
-           quantile(ratio, n, 0.75), ratio[0], ratio[n - 1], middle >= 0.98 ? "" : " BELOW 0.98");
+    struct stats_ratio paired = {.median_ratio = NAN};
+    stats_paired_ratio(b, a, n, 1, &paired, NULL); // before quantile() sorts the pairs apart
+    printf("%-10s engine %.2f t/s, llama-bench %.2f t/s, ratio %.3f (95 %% %.3f to %.3f, quartiles "
+           "%.3f to %.3f, n %zu)%s\n",
+           name, quantile(a, n, 0.5), quantile(b, n, 0.5), paired.median_ratio,
+           paired.median_ci95.low, paired.median_ci95.high, quantile(ratio, n, 0.25),
+           quantile(ratio, n, 0.75), n, paired.median_ratio >= 0.98 ? "" : " BELOW 0.98");
     printf("%-10s engine %.2f t/s, llama-bench %.2f t/s, ratio %.3f%s\n", "  best of", best_a,
            best_b, best_a / best_b, best_a >= 0.98 * best_b ? "" : " BELOW 0.98");
 }

@@ -3,6 +3,7 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.12)
 pkg_check_modules(SQLITE3 REQUIRED IMPORTED_TARGET sqlite3>=3.37) # STRICT tables
+pkg_check_modules(CURL REQUIRED libcurl) # headers only: loaded when a network meter is used
 pkg_check_modules(POPT REQUIRED IMPORTED_TARGET popt)
 if(WATTLAW_TESTS)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)

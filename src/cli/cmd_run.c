@@ -123,7 +123,8 @@ static enum wl_status read_prompt(struct buf *text, struct wl_err *err) {
 static enum wl_status ask(struct cli_context *context, struct subject *subject, const char *prompt,
                           struct window *window, struct wl_err *err) {
     struct idle idle;
-    bool needs_idle = subject->n_meters && meter_info(subject->meters[0])->kind != METER_MODEL;
+    bool needs_idle =
+        subject->meters.n && meter_info(subject->meters.meter[0])->kind != METER_MODEL;
     enum wl_status status = needs_idle ? idle_measure(subject, given.idle_s, &idle, err) : WL_OK;
     if (status != WL_OK) {
         return status;

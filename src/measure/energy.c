@@ -92,7 +92,7 @@ static void fill_phase_from_meter(struct sampler *sampler, double idle_w,
 
 static void fill_phases(const struct subject *subject, struct sampler *sampler,
                         struct record *record) {
-    bool is_model = meter_info(subject->meters[0])->kind == METER_MODEL;
+    bool is_model = meter_info(subject->meters.meter[0])->kind == METER_MODEL;
     for (uint32_t i = 0; i < record->n_phases; i++) {
         struct record_phase *phase = &record->phase[i];
         if (is_model) {
@@ -124,8 +124,8 @@ void energy_fill(const struct subject *subject, struct sampler *sampler, const s
     record->value[METRIC_traffic_mib] =
         energy_traffic_bytes(&subject->model, record->prompt_tokens, n_decode) /
         UNITS_BYTES_PER_MIB;
-    for (size_t i = 0; i < subject->n_meters; i++) {
-        const struct meter_info *info = meter_info(subject->meters[i]);
+    for (size_t i = 0; i < subject->meters.n; i++) {
+        const struct meter_info *info = meter_info(subject->meters.meter[i]);
         struct record_energy *e = &record->energy[record->n_energies];
         *e = (struct record_energy){0};
         str_copy(e->source, sizeof e->source, info->name);

@@ -59,8 +59,8 @@ static void find_power(const struct sampler_row *rows, size_t n, size_t index,
 static void find_baselines(struct subject *subject, const struct sampler_row *rows, size_t n,
                            struct idle *out) {
     find_cpu(rows, n, out);
-    for (size_t i = 0; i < subject->n_meters; i++) {
-        const struct meter_info *info = meter_info(subject->meters[i]);
+    for (size_t i = 0; i < subject->meters.n; i++) {
+        const struct meter_info *info = meter_info(subject->meters.meter[i]);
         str_copy(out->power[i].source, sizeof out->power[i].source, info->name);
         if (info->kind != METER_MODEL) {
             find_power(rows, n, i, &out->power[i]);
@@ -69,7 +69,7 @@ static void find_baselines(struct subject *subject, const struct sampler_row *ro
             }
         }
     }
-    out->n_powers = subject->n_meters;
+    out->n_powers = subject->meters.n;
     if (n >= 2 && rows[n - 1].t_ns > rows[0].t_ns) {
         out->engine_core_s_per_s = (double)(rows[n - 1].process_cpu_ns - rows[0].process_cpu_ns) /
                                    (double)(rows[n - 1].t_ns - rows[0].t_ns);
@@ -80,8 +80,8 @@ enum wl_status idle_measure(struct subject *subject, double seconds, struct idle
                             struct wl_err *err) {
     memset(out, 0, sizeof *out);
     struct sampler_options options = {.pid = engine_pid(subject->engine),
-                                      .meters = subject->meters,
-                                      .n_meters = subject->n_meters};
+                                      .meters = subject->meters.meter,
+                                      .n_meters = subject->meters.n};
     struct sampler *sampler;
     enum wl_status status = sampler_start(&options, &sampler, err);
     if (status != WL_OK) {
@@ -105,7 +105,7 @@ struct series_baseline_level idle_power_at(const struct subject *subject, size_t
                                            const struct idle *before, const struct idle *after,
                                            int64_t t_ns) {
     struct series_baseline_level level = {.value = NAN, .sd = NAN};
-    if (meter_info(subject->meters[index])->kind == METER_MODEL) {
+    if (meter_info(subject->meters.meter[index])->kind == METER_MODEL) {
         level.value = subject->estimate.idle_w;
         level.sd = subject->estimate.idle_sd_w;
     } else if (before && index < before->n_powers && before->power[index].is_valid) {

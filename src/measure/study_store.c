@@ -100,8 +100,8 @@ json_t *study_model_json(const struct engine_model *m) {
 
 json_t *study_meters_json(const struct subject *subject) {
     json_t *meters = json_array();
-    for (size_t i = 0; i < subject->n_meters; i++) {
-        const struct meter_info *info = meter_info(subject->meters[i]);
+    for (size_t i = 0; i < subject->meters.n; i++) {
+        const struct meter_info *info = meter_info(subject->meters.meter[i]);
         json_array_append_new(
             meters,
             json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:f, s:b, s:f, s:b}", "name", info->name,

@@ -1,9 +1,7 @@
 #include "measure/subject.h"
 
 #include <math.h>
-#include <string.h>
 
-#include "base/str.h"
 #include "base/units.h"
 #include "os/machine.h"
 #include "sampler/sampler.h"
@@ -39,66 +37,14 @@ static enum wl_status load_model(struct subject *subject, struct wl_err *err) {
     return engine_load(subject->engine, &load, &subject->model, &subject->load, err);
 }
 
-static enum wl_status open_meter(struct subject *subject, const char *name, struct wl_err *err) {
-    if (subject->n_meters == RECORD_MAX_ENERGIES) {
-        return wl_err_set(err, WL_LIMIT, "at most %d energy sources at once", RECORD_MAX_ENERGIES);
-    }
-    enum wl_status status =
-        meter_open(&subject->meter_env, name, &subject->meters[subject->n_meters], err);
-    subject->n_meters += status == WL_OK;
-    return status;
-}
-
-static enum wl_status open_named_meters(struct subject *subject, const char *names,
-                                        struct wl_err *err) {
-    while (*names) {
-        char name[METER_NAME_BYTES * 2];
-        size_t len = strcspn(names, ",");
-        if (len >= sizeof name) {
-            return wl_err_set(err, WL_USAGE, "energy source name too long: '%.40s...'", names);
-        }
-        memcpy(name, names, len);
-        name[len] = '\0';
-        enum wl_status status = open_meter(subject, name, err);
-        if (status != WL_OK) {
-            return status;
-        }
-        names += len + (names[len] == ',');
-    }
-    return WL_OK;
-}
-
-// Every source that works, best first; the model always comes last and is never missing.
-static enum wl_status open_available_meters(struct subject *subject) {
-    struct meter_verdict verdicts[METER_MAX_SOURCES];
-    size_t n;
-    meter_probe_all(&subject->meter_env, verdicts, &n);
-    for (size_t i = 0; i < n; i++) {
-        if (verdicts[i].availability == METER_AVAILABLE) {
-            open_meter(subject, verdicts[i].name, NULL); // one that vanished meanwhile is no loss
-        }
-    }
-    return WL_OK;
-}
-
-static void close_meters(struct subject *subject) {
-    for (size_t i = 0; i < subject->n_meters; i++) {
-        meter_close(subject->meters[i]);
-    }
-    subject->n_meters = 0;
-}
-
 static enum wl_status open_meters(struct subject *subject, struct wl_err *err) {
-    const char *names = subject->options.meters;
     subject->meter_env = (struct meter_env){
         .root = subject->options.root,
         .pid = engine_pid(subject->engine),
         .estimate = &subject->estimate,
+        .calibrations = subject->options.calibrations,
     };
-    if (names && strcmp(names, "auto") != 0) {
-        return open_named_meters(subject, names, err);
-    }
-    return open_available_meters(subject);
+    return meter_set_open(&subject->meter_env, subject->options.meters, &subject->meters, err);
 }
 
 enum wl_status subject_open(struct subject *subject, const struct subject_options *options,
@@ -121,7 +67,7 @@ enum wl_status subject_open(struct subject *subject, const struct subject_option
 }
 
 enum wl_status subject_reopen(struct subject *subject, struct wl_err *err) {
-    close_meters(subject);
+    meter_set_close(&subject->meters);
     enum wl_status status = engine_restart(subject->engine, err);
     if (status == WL_OK) {
         status = load_model(subject, err);
@@ -130,7 +76,7 @@ enum wl_status subject_reopen(struct subject *subject, struct wl_err *err) {
 }
 
 void subject_close(struct subject *subject) {
-    close_meters(subject);
+    meter_set_close(&subject->meters);
     engine_stop(subject->engine);
     subject->engine = NULL;
 }

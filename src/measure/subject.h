@@ -8,7 +8,7 @@
 #include "base/err.h"
 #include "engine/client.h"
 #include "meter/estimate.h"
-#include "meter/meter.h"
+#include "meter/meter_set.h"
 #include "record/record.h"
 
 struct subject_options {
@@ -22,6 +22,7 @@ struct subject_options {
     const char *wait_policy; // "passive", "active"; NULL = as the environment has it
     const char *root;        // of /proc and /sys for sources and machine facts; NULL = the machine
     const char *meters;      // "auto" (NULL) or names, comma-separated: "powercap,estimate"
+    const struct meter_calibration_set *calibrations; // of this machine; NULL = none
 };
 
 struct subject {
@@ -32,8 +33,7 @@ struct subject {
     double empty_pss_mib; // Pss of the engine process before a model was loaded: the RAM baseline
     struct meter_estimate_params estimate;
     struct meter_env meter_env;
-    struct meter *meters[RECORD_MAX_ENERGIES]; // [0] is the primary source
-    size_t n_meters;
+    struct meter_set meters;
 };
 
 // Starts the engine, reads the RAM baseline, loads the model, opens the sources. On failure the

@@ -43,8 +43,8 @@ static void on_token(void *context, int32_t id, const char *text, int64_t t_ns) 
 }
 
 static bool has_real_meter(const struct subject *subject) {
-    for (size_t i = 0; i < subject->n_meters; i++) {
-        if (meter_info(subject->meters[i])->kind != METER_MODEL) {
+    for (size_t i = 0; i < subject->meters.n; i++) {
+        if (meter_info(subject->meters.meter[i])->kind != METER_MODEL) {
             return true;
         }
     }
@@ -235,8 +235,8 @@ enum wl_status window_run(struct subject *subject, const struct window_options *
     record_init(&out->record);
     struct sampler_options sampler_options = {.pid = engine_pid(subject->engine),
                                               .period_ns = options->sample_period_ns,
-                                              .meters = subject->meters,
-                                              .n_meters = subject->n_meters};
+                                              .meters = subject->meters.meter,
+                                              .n_meters = subject->meters.n};
     struct sampler *sampler;
     int64_t cpu0_ns = 0;
     enum wl_status status = sampler_start(&sampler_options, &sampler, err);

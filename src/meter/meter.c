@@ -1,9 +1,12 @@
 #include "meter/meter.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
+#include "meter/calibration.h"
+#include "meter/meter_thread.h"
 #include "meter/source.h"
 #include "series/counter.h"
 
@@ -19,6 +22,7 @@ struct meter {
     const struct meter_source *source;
     struct meter_info info;
     void *state;
+    struct meter_thread *thread; // NULL: read on the caller's thread
 };
 
 const char *meter_kind_name(enum meter_kind kind) {
@@ -32,9 +36,9 @@ const char *meter_scope_name(enum meter_scope scope) {
 }
 
 const char *meter_availability_name(enum meter_availability availability) {
-    static const char *const NAMES[] = {"available", "missing", "permission", "wrong hardware",
-                                        "busy"};
-    return availability <= METER_BUSY ? NAMES[availability] : "unknown";
+    static const char *const NAMES[] = {"available",      "missing", "permission",
+                                        "wrong hardware", "busy",    "on request"};
+    return availability <= METER_ON_REQUEST ? NAMES[availability] : "unknown";
 }
 
 static void probe_one(const struct meter_source *source, const struct meter_env *env,
@@ -63,7 +67,7 @@ static const struct meter_source *first_available(const struct meter_env *env) {
         struct meter_verdict verdict;
         if (is_listed(SOURCES[i], env)) {
             probe_one(SOURCES[i], env, &verdict);
-            if (verdict.availability == METER_AVAILABLE) {
+            if (verdict.availability == METER_AVAILABLE && !verdict.is_external) {
                 return SOURCES[i];
             }
         }
@@ -124,6 +128,19 @@ enum wl_status meter_open(const struct meter_env *env, const char *name, struct 
         wl_err_prefix(err, "cannot open energy source '%.64s'", name);
         return status;
     }
+    const struct meter_calibration *calibration =
+        meter_calibration_find(env->calibrations, source->name);
+    if (calibration && !calibration->is_model) {
+        meter_calibration_apply(calibration, &meter->info);
+    }
+    if (meter->info.may_block && !env->has_no_threads) {
+        status = meter_thread_start(source, meter->state, &meter->info, meter_env_clock(env),
+                                    &meter->thread, err);
+    }
+    if (status != WL_OK) {
+        meter_close(meter);
+        return status;
+    }
     *out = meter;
     return WL_OK;
 }
@@ -134,20 +151,33 @@ const struct meter_info *meter_info(const struct meter *meter) {
 
 enum wl_status meter_read(struct meter *meter, struct meter_reading *out, struct wl_err *err) {
     *out = (struct meter_reading){0};
+    if (meter->thread) {
+        return meter_thread_read(meter->thread, out, err);
+    }
     return meter->source->read(meter->state, out, err);
 }
 
 void meter_set_pid(struct meter *meter, pid_t pid) {
-    if (meter->source->set_pid) {
+    if (meter->source->set_pid && !meter->thread) {
         meter->source->set_pid(meter->state, pid);
     }
 }
 
 void meter_close(struct meter *meter) {
     if (meter) {
+        meter_thread_stop(meter->thread);
         meter->source->close(meter->state);
         free(meter);
     }
+}
+
+int64_t meter_min_window_ns(const struct meter_info *info, double power_w) {
+    static const double REFRESHES = 100, QUANTA = 100;
+    static const double SHORTEST_NS = 250e6, LONGEST_NS = 1e15;
+    double refreshes_ns = REFRESHES * (double)info->native_period_ns;
+    bool is_counter = meter_kind_is_counter(info->kind);
+    double quanta_ns = is_counter && power_w > 0 ? QUANTA * info->quantum / power_w * 1e9 : 0;
+    return (int64_t)fmin(fmax(SHORTEST_NS, fmax(refreshes_ns, quanta_ns)), LONGEST_NS);
 }
 
 int64_t meter_max_poll_ns(const struct meter_info *info) {

@@ -55,13 +55,15 @@ struct meter_info {
     int64_t poll_period_ns;   // reading more often than this is useless or harmful; 0 = no limit
     int64_t lag_ns;           // the value shows the power of this long ago
     int64_t lag_sd_ns;
-    double quantum;    // smallest step of a counted channel: J (counter, model) or W (gauge)
-    double noise_sd_w; // of one gauge reading; 0 for counters
+    int64_t smoothing_ns; // first-order time constant of the device's own averaging; 0 = none
+    double quantum;       // smallest step of a counted channel: J (counter, model) or W (gauge)
+    double noise_sd_w;    // of one gauge reading; 0 for counters
     bool includes_dram;
     bool is_exclusive;     // only one process may have it open
-    bool may_block;        // a read may take longer than 10 ms
+    bool may_block;        // a read may take over 10 ms, or the device must be served all the time
     double gain_error_rel; // 1 sigma, systematic: repeats do not shrink it
     double offset_error_w; // 1 sigma, systematic; cancels in net energy
+    double offset_w;       // added to the power shown, by calibration; 0 without
     double max_power_w;    // per counted channel; more means that the counter was reset
     enum record_label label;
     size_t n_channels;
@@ -80,9 +82,12 @@ struct meter_reading {
     int64_t t_before_ns; // on the clock of the environment
     int64_t t_after_ns;
     bool has_more; // a streaming device holds further readings: read again at once
+    bool is_empty; // nothing new since the last reading: no gap, the channels mean nothing
     struct meter_channel_reading channel[METER_MAX_CHANNELS];
 };
 
+struct meter_calibration_set; // calibration.h
+struct meter_device_ops;      // device.h
 struct meter_estimate_params; // estimate.h
 struct meter_synthetic;       // synthetic.h
 
@@ -96,8 +101,12 @@ struct meter_env {
     double (*traffic_bytes)(void *work_context);
     double (*flops)(void *work_context);
     void *work_context;
-    const struct meter_estimate_params *estimate; // NULL: chosen for the machine
-    const struct meter_synthetic *synthetic;      // NULL: no synthetic source
+    const struct meter_estimate_params *estimate;     // NULL: chosen for the machine
+    const struct meter_synthetic *synthetic;          // NULL: no synthetic source
+    const struct meter_device_ops *devices;           // NULL: METER_DEVICE_REAL
+    const struct meter_calibration_set *calibrations; // of this machine; NULL: none
+    const char *token_dir; // where access tokens and passwords lie, files of mode 0600; NULL: none
+    bool has_no_threads;   // tests: a source that may block is read on the caller's thread
 };
 
 enum meter_availability {
@@ -106,6 +115,7 @@ enum meter_availability {
     METER_PERMISSION,     // there, but this user may not read it
     METER_WRONG_HARDWARE, // there, but not what it should be
     METER_BUSY,           // exclusive and in use
+    METER_ON_REQUEST,     // works once the user says where; the reason shows the form
 };
 const char *meter_availability_name(enum meter_availability availability);
 
@@ -115,8 +125,10 @@ struct meter_verdict {
     enum meter_availability availability;
     enum meter_scope scope;
     enum record_label label;
-    char reason[384]; // one sentence: what was found, or why it cannot be used
-    char fix[1024];   // the exact command(s) to run, '\n' between lines; "" when none helps
+    bool is_external;    // may well meter another machine: used only when the user names it
+    const char *same_as; // name of a better source that reads the same counters; NULL
+    char reason[384];    // one sentence: what was found, or why it cannot be used
+    char fix[1024];      // the exact command(s) to run, '\n' between lines; "" when none helps
 };
 
 // Asks every source, best first (the order of sources.def); reads a few files, changes nothing.
@@ -131,13 +143,19 @@ struct meter;
 enum wl_status meter_open(const struct meter_env *env, const char *name, struct meter **out,
                           struct wl_err *err);
 const struct meter_info *meter_info(const struct meter *meter);
-// One reading of all channels. OK with some or all channels invalid is a gap. A failure means that
+// One reading of all channels. OK with some or all channels invalid is a gap. A source that may
+// block is read by a thread of its own: what that has gathered is handed out here, one reading per
+// call (has_more), and is_empty when there is nothing new. A failure means that
 // the source is of no further use (device unplugged). Not thread-safe per meter.
 enum wl_status meter_read(struct meter *meter, struct meter_reading *out, struct wl_err *err);
 // From now on the model counts the CPU time of another process (the engine was restarted); what was
 // counted so far stays. No effect on sources that measure.
 void meter_set_pid(struct meter *meter, pid_t pid);
 void meter_close(struct meter *meter); // NULL is fine
+
+// Below this length a window at `power_w` is not worth a figure from the source: 100 refreshes,
+// 100 quanta or 250 ms, whichever is longest (docs/measurement.md says why).
+int64_t meter_min_window_ns(const struct meter_info *info, double power_w);
 
 // The longest pause between two readings that cannot miss a wrap; INT64_MAX when it never wraps.
 int64_t meter_max_poll_ns(const struct meter_info *info);

@@ -38,7 +38,7 @@ struct meter_total {
     struct event event[MAX_EVENTS];             // ring
     size_t n_events;                            // ever
     bool has_reading;
-    int64_t last_t_ns;
+    int64_t first_t_ns, last_t_ns;
     double half_width_s; // largest so far
 };
 
@@ -234,8 +234,20 @@ static int64_t mean_age_ns(const struct meter_info *info) {
     }
 }
 
+static enum wl_status feed_nothing(const struct meter_total *total,
+                                   struct meter_total_sample *out) {
+    if (out) {
+        *out = (struct meter_total_sample){
+            .t_ns = total->last_t_ns, .total_j = (double)NAN, .power_w = (double)NAN};
+    }
+    return WL_OK;
+}
+
 enum wl_status meter_total_feed(struct meter_total *total, const struct meter_reading *reading,
                                 struct meter_total_sample *out, struct wl_err *err) {
+    if (reading->is_empty) {
+        return feed_nothing(total, out);
+    }
     int64_t width_ns = reading->t_after_ns - reading->t_before_ns;
     int64_t t_ns = reading->t_before_ns + width_ns / 2 - mean_age_ns(&total->info);
     if (width_ns < 0 || (total->has_reading && t_ns < total->last_t_ns)) {
@@ -255,11 +267,14 @@ enum wl_status meter_total_feed(struct meter_total *total, const struct meter_re
             return status;
         }
     }
-    sample.total_j = sum_totals_j(total);
-    sample.power_w = sample.is_valid ? power_now_w(total, sample.total_j - before_j,
-                                                   series_seconds(total->last_t_ns, t_ns))
-                                     : (double)NAN;
+    double since_s = total->has_reading ? series_seconds(total->first_t_ns, t_ns) : 0;
+    double step_s = total->has_reading ? series_seconds(total->last_t_ns, t_ns) : 0;
+    double step_j = sum_totals_j(total) - before_j;
+    sample.total_j = sum_totals_j(total) + total->info.offset_w * since_s;
+    sample.power_w =
+        sample.is_valid ? power_now_w(total, step_j, step_s) + total->info.offset_w : (double)NAN;
     total->half_width_s = fmax(total->half_width_s, (double)sample.half_width_ns * 1e-9);
+    total->first_t_ns = total->has_reading ? total->first_t_ns : t_ns;
     total->has_reading = true;
     total->last_t_ns = t_ns;
     if (out) {
@@ -473,6 +488,7 @@ enum wl_status meter_total_window(const struct meter_total *total, int64_t t0_ns
     apply_events(total, t0_ns, t1_ns, out);
     out->sd_j = sqrt(variance + time_variance(total, t0_ns, t1_ns));
     double window_s = series_seconds(t0_ns, t1_ns);
+    out->gross_j += total->info.offset_w * window_s * out->coverage;
     out->mean_w = out->coverage > 0 ? out->gross_j / (window_s * out->coverage) : (double)NAN;
     if (out->coverage < 1 - 1e-9) {
         out->flags |= RECORD_GAP;

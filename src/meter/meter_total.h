@@ -27,7 +27,8 @@ struct meter_total_sample {
     bool is_valid;         // every counted channel was read
 };
 
-// Readings must come in the order of time. `out` may be NULL. INPUT when they do not.
+// Readings must come in the order of time. `out` may be NULL. INPUT when they do not. An empty
+// reading changes nothing; its sample is not valid.
 enum wl_status meter_total_feed(struct meter_total *total, const struct meter_reading *reading,
                                 struct meter_total_sample *out, struct wl_err *err);
 

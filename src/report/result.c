@@ -219,10 +219,33 @@ static enum wl_status compute_model(struct report_model *model, uint64_t referen
     return status == WL_OK ? fit_laws(model, err) : status;
 }
 
+// Two laws of one metric are compared with the same terms.
+static enum wl_status align_laws(struct report_model *model, const struct report_model *other,
+                                 struct wl_err *err) {
+    struct law_point *points = calloc(model->n_records + 1, sizeof *points);
+    if (!points) {
+        return no_memory(err);
+    }
+    for (unsigned i = 0; i < REPORT_N_LAWS; i++) {
+        if (model->has_law[i] && other->has_law[i]) {
+            struct law_fit aligned = model->law[i];
+            size_t n = collect_points(model, LAW_METRICS[i], points);
+            if (law_fit_like(points, n, &other->law[i], &aligned, NULL) == WL_OK) {
+                model->law[i] = aligned; // else too few points for the term: compared as it is
+            }
+        }
+    }
+    free(points);
+    return WL_OK;
+}
+
 static enum wl_status compute_changes(struct report_result *result, struct wl_err *err) {
-    const struct report_model *base = &result->model[0], *vs = &result->model[1];
+    struct report_model *base = &result->model[0], *vs = &result->model[1];
     uint64_t reference = result->reference.n ? result->reference.cell : SUMMARY_NO_CELL;
-    enum wl_status status = WL_OK;
+    enum wl_status status = align_laws(base, vs, err);
+    if (status == WL_OK) {
+        status = align_laws(vs, base, err);
+    }
     for (unsigned i = 0; i < METRIC_COUNT && status == WL_OK; i++) {
         enum metric_id metric = (enum metric_id)i;
         status = summary_change(base, vs, metric, SUMMARY_NO_CELL, &result->change[i], err);

@@ -78,6 +78,9 @@ static void read_meter(struct sampler *s, size_t index, struct sampler_row *row,
             row->energy_flags |= RECORD_GAP;
             return;
         }
+        if (reading.is_empty) {
+            return;
+        }
         row->energy_flags |= sample.flags;
         if (sample.is_valid) {
             row->energy_j[index] = sample.total_j;

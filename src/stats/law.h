@@ -17,8 +17,9 @@
 //   scatter The covariance is HC3's (robust to a wrong noise model), each sd raised to the plain
 //           one where that is larger.
 //   terms   Columns that do not vary are dropped (c when all g are equal: its cost is then part of
-//           a). q needs three prompt lengths, x two of each. Each is used when its t-test gives
-//           p < 0.01 and its share of Y exceeds 1 % at the point where that is largest.
+//           a). q needs three prompt lengths, x two of each. Each is used when its share of Y
+//           exceeds 1 % at the point where that is largest and its t-test gives p < 0.10 if it
+//           is positive (attention makes it so: 5 % one-sided), p < 0.01 if it is negative.
 //   misfit  With replicated cells, an F test of lack of fit. Where it fails (p < 0.01) the
 //           covariance is enlarged by the F ratio, so the intervals do not claim what the points
 //           deny.
@@ -89,6 +90,11 @@ struct law_fit {
 // LIMIT: more than LAW_MAX_POINTS; MEMORY.
 enum wl_status law_fit(const struct law_point *points, size_t n, struct law_fit *out,
                        struct wl_err *err);
+
+// Before two laws are compared: `fit` of these points is done again when `other` has a curvature
+// term that it lacks, so that their slopes mean the same. Same failures as law_fit.
+enum wl_status law_fit_like(const struct law_point *points, size_t n, const struct law_fit *other,
+                            struct law_fit *fit, struct wl_err *err);
 
 struct law_prediction {
     double value;

@@ -25,6 +25,7 @@ struct law_problem {
     double *y;
     double *kept_weights;
     double *memory; // behind all arrays of double
+    bool needs_term[LAW_N_TERMS]; // curvature terms that are used without a test
 };
 
 // One fit of chosen terms. Coefficients in `fit` are in the order of the used terms.
