@@ -55,8 +55,11 @@ static void on_token(void *context, int32_t id, const char *text, int64_t t_ns) 
 
 static void print_energy(const struct record_energy *e) {
     char gross[UNITS_TEXT_BYTES], net[UNITS_TEXT_BYTES], sd[UNITS_TEXT_BYTES];
-    if (e->label == LABEL_UNRESOLVED) {
-        fprintf(stderr, "  energy   unresolved: the window is too short for %s (scope %s)\n",
+    if (record_energy_label(e) == LABEL_UNRESOLVED) {
+        bool is_unknown = record_is_resolved(e->gross_j, e->gross_sd_j, 0);
+        fprintf(stderr, "  energy   unresolved: %s %s (scope %s)\n",
+                is_unknown ? "too little is known of this machine by"
+                           : "the window is too short for",
                 e->source, e->scope);
         return;
     }

@@ -108,16 +108,6 @@ static void fill_phases(const struct subject *subject, struct sampler *sampler,
     }
 }
 
-// An interval wider than the value says nothing (design: print the word, never the number).
-static bool is_wide(double value, double sd, double systematic_rel) {
-    return !(2 * 1.96 * hypot(sd, systematic_rel * value) <= fabs(value));
-}
-
-// Of the gross energy; whether the net energy is resolved too follows from its own sd.
-static enum record_label resolve_label(const struct record_energy *e, enum record_label label) {
-    return is_wide(e->gross_j, e->gross_sd_j, e->systematic_rel) ? LABEL_UNRESOLVED : label;
-}
-
 void energy_fill(const struct subject *subject, struct sampler *sampler, const struct idle *before,
                  struct record *record) {
     uint32_t n_decode = record->generated_tokens ? record->generated_tokens - 1 : 0;
@@ -135,7 +125,7 @@ void energy_fill(const struct subject *subject, struct sampler *sampler, const s
         } else if (!fill_from_meter(subject, i, sampler, before, record, e)) {
             continue;
         }
-        e->label = resolve_label(e, info->label);
+        e->label = info->label;
         record->n_energies++;
     }
     if (record->n_energies) {

@@ -41,6 +41,16 @@ enum record_label record_label_by_name(const char *name) {
     return LABEL_UNRESOLVED;
 }
 
+bool record_is_resolved(double value, double sd, double systematic_rel) {
+    return 2 * 1.96 * hypot(sd, systematic_rel * value) <= fabs(value); // false for NaN
+}
+
+enum record_label record_energy_label(const struct record_energy *energy) {
+    bool is_resolved =
+        record_is_resolved(energy->gross_j, energy->gross_sd_j, energy->systematic_rel);
+    return is_resolved ? energy->label : LABEL_UNRESOLVED;
+}
+
 struct flag_row {
     uint32_t bit;
     const char *name;
@@ -87,13 +97,14 @@ void record_init(struct record *record) {
 }
 
 static json_t *energy_to_json(const struct record_energy *e) {
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", //
+    bool is_resolved = record_energy_label(e) != LABEL_UNRESOLVED;
+    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", //
                      "source", e->source, "scope", e->scope, "label", record_label_name(e->label),
-                     "gross_j", wl_json_real(e->gross_j), "gross_sd_j", wl_json_real(e->gross_sd_j),
-                     "net_j", wl_json_real(e->net_j), "net_sd_j", wl_json_real(e->net_sd_j),
-                     "systematic_rel", wl_json_real(e->systematic_rel), "coverage",
-                     wl_json_real(e->coverage), "idle_w", wl_json_real(e->idle_w), "idle_sd_w",
-                     wl_json_real(e->idle_sd_w));
+                     "is_resolved", is_resolved, "gross_j", wl_json_real(e->gross_j), "gross_sd_j",
+                     wl_json_real(e->gross_sd_j), "net_j", wl_json_real(e->net_j), "net_sd_j",
+                     wl_json_real(e->net_sd_j), "systematic_rel", wl_json_real(e->systematic_rel),
+                     "coverage", wl_json_real(e->coverage), "idle_w", wl_json_real(e->idle_w),
+                     "idle_sd_w", wl_json_real(e->idle_sd_w));
 }
 
 static json_t *phase_to_json(const struct record_phase *p) {

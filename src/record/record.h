@@ -66,13 +66,19 @@ enum { RECORD_MAX_ENERGIES = 8, RECORD_MAX_PHASES = 8, RECORD_NAME_BYTES = 32 };
 struct record_energy {
     char source[RECORD_NAME_BYTES]; // "rapl", "estimate"
     char scope[RECORD_NAME_BYTES];  // "cpu", "soc", "board", "wall"
-    enum record_label label;
+    enum record_label label; // how the source knows it; whether this window is resolved: see below
     double gross_j, gross_sd_j;
     double net_j, net_sd_j;
     double systematic_rel; // 1 sigma relative gain error of the source
     double coverage;       // 0..1
     double idle_w, idle_sd_w;
 };
+
+// Whether a figure says something: its 95 % interval, of the random part `sd` and the relative
+// systematic one, is not wider than the value (design: else print the word, never the number).
+bool record_is_resolved(double value, double sd, double systematic_rel);
+// The label to print with the gross energy of one window: unresolved where it is.
+enum record_label record_energy_label(const struct record_energy *energy);
 
 struct record_phase {
     char name[RECORD_NAME_BYTES]; // "load", "vision", "prefill", "decode"

@@ -76,7 +76,7 @@ static void put_source(struct buf *out, const struct record *record,
             put_number(out, energy->gross_sd_j);
             put_number(out, energy->net_j);
             put_number(out, energy->net_sd_j);
-            buf_printf(out, ",%s", record_label_name(energy->label));
+            buf_printf(out, ",%s", record_label_name(record_energy_label(energy)));
             return;
         }
     }

@@ -105,7 +105,8 @@ static struct report_source *find_source(struct report_model *model,
 }
 
 struct source_sums {
-    size_t n_unresolved, n_gross, n_net, n_coverage;
+    size_t n_gross, n_net, n_coverage;
+    double variance_j2; // of the sum of gross energies
 };
 
 static void add_if_finite(double *sum, size_t *n, double value) {
@@ -118,11 +119,11 @@ static void add_if_finite(double *sum, size_t *n, double value) {
 static void add_energy(struct report_source *source, struct source_sums *sums,
                        const struct record_energy *energy) {
     source->n++;
-    if (energy->label == LABEL_UNRESOLVED) {
-        sums->n_unresolved++;
-    } else if (energy->label > source->label) {
+    source->n_unresolved += record_energy_label(energy) == LABEL_UNRESOLVED;
+    if (energy->label > source->label) {
         source->label = energy->label;
     }
+    sums->variance_j2 += isfinite(energy->gross_j) ? energy->gross_sd_j * energy->gross_sd_j : 0;
     add_if_finite(&source->mean_gross_j, &sums->n_gross, energy->gross_j);
     add_if_finite(&source->mean_net_j, &sums->n_net, energy->net_j);
     add_if_finite(&source->mean_coverage, &sums->n_coverage, energy->coverage);
@@ -139,7 +140,9 @@ static void finish_source(struct report_source *source, const struct source_sums
     source->mean_gross_j = divided(source->mean_gross_j, sums->n_gross);
     source->mean_net_j = divided(source->mean_net_j, sums->n_net);
     source->mean_coverage = divided(source->mean_coverage, sums->n_coverage);
-    if (2 * sums->n_unresolved > source->n) {
+    // Many windows that say nothing each can say something together.
+    double sd_j = divided(sqrt(sums->variance_j2), sums->n_gross);
+    if (!record_is_resolved(source->mean_gross_j, sd_j, source->systematic_rel)) {
         source->label = LABEL_UNRESOLVED;
     }
 }

@@ -81,8 +81,8 @@ static void test_term(struct law_problem *problem, const struct law_solution *ba
 
 static bool is_wanted(const struct law_problem *problem, enum law_term term,
                       const struct term_test *test) {
-    if (problem->needs_term[term] && isfinite(test->p)) {
-        return true;
+    if (problem->has_told_terms) {
+        return problem->told_term[term] && isfinite(test->p);
     }
     return test->p < (test->is_positive ? GROWTH_P : TERM_P) && test->share > TERM_SHARE;
 }
@@ -111,8 +111,8 @@ static void choose_terms(struct law_problem *problem, struct law_solution *solut
         note_term(out, terms[i], &tests[i]);
     }
     bool is_wanted_0 = is_wanted(problem, terms[0], &tests[0]);
-    int first = is_wanted(problem, terms[1], &tests[1]) &&
-                !(is_wanted_0 && tests[0].p <= tests[1].p);
+    int first =
+        is_wanted(problem, terms[1], &tests[1]) && !(is_wanted_0 && tests[0].p <= tests[1].p);
     if (!is_wanted(problem, terms[first], &tests[first])) {
         return;
     }
@@ -217,8 +217,9 @@ static enum wl_status fit_problem(struct law_problem *problem, struct law_fit *o
     return status;
 }
 
+// `told_term` (may be NULL): the curvature terms to use, without a test.
 static enum wl_status fit_points(const struct law_point *points, size_t n,
-                                 const bool needs_term[LAW_N_TERMS], struct law_fit *out,
+                                 const bool told_term[LAW_N_TERMS], struct law_fit *out,
                                  struct wl_err *err) {
     *out = (struct law_fit){0};
     struct law_problem problem;
@@ -226,7 +227,10 @@ static enum wl_status fit_points(const struct law_point *points, size_t n,
     if (status != WL_OK) {
         return status;
     }
-    memcpy(problem.needs_term, needs_term, sizeof problem.needs_term);
+    problem.has_told_terms = told_term != NULL;
+    for (int term = 0; told_term && term < LAW_N_TERMS; term++) {
+        problem.told_term[term] = told_term[term];
+    }
     status = fit_problem(&problem, out, err);
     law_problem_release(&problem);
     if (status != WL_OK) {
@@ -237,17 +241,16 @@ static enum wl_status fit_points(const struct law_point *points, size_t n,
 
 enum wl_status law_fit(const struct law_point *points, size_t n, struct law_fit *out,
                        struct wl_err *err) {
-    static const bool none[LAW_N_TERMS];
-    return fit_points(points, n, none, out, err);
+    return fit_points(points, n, NULL, out, err);
 }
 
 enum wl_status law_fit_like(const struct law_point *points, size_t n, const struct law_fit *other,
                             struct law_fit *fit, struct wl_err *err) {
-    bool needs_term[LAW_N_TERMS] = {0};
+    bool either[LAW_N_TERMS] = {0};
     bool is_same = true;
     for (int term = LAW_QUADRATIC; term < LAW_N_TERMS; term++) {
-        needs_term[term] = fit->has_term[term] || other->has_term[term];
-        is_same &= needs_term[term] == fit->has_term[term];
+        either[term] = fit->has_term[term] || other->has_term[term];
+        is_same &= either[term] == fit->has_term[term];
     }
-    return is_same ? WL_OK : fit_points(points, n, needs_term, fit, err);
+    return is_same ? WL_OK : fit_points(points, n, either, fit, err);
 }

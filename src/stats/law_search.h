@@ -24,8 +24,9 @@ struct law_problem {
     double *rows; // of the points that are not skipped, n x terms, row-major
     double *y;
     double *kept_weights;
-    double *memory; // behind all arrays of double
-    bool needs_term[LAW_N_TERMS]; // curvature terms that are used without a test
+    double *memory;      // behind all arrays of double
+    bool has_told_terms; // use these curvature terms, without a test
+    bool told_term[LAW_N_TERMS];
 };
 
 // One fit of chosen terms. Coefficients in `fit` are in the order of the used terms.

@@ -170,8 +170,8 @@ static void tiny_records(struct record records[2]) {
                                                   .scope = "cpu",
                                                   .label = LABEL_ESTIMATED,
                                                   .gross_j = 2.5,
-                                                  .gross_sd_j = NAN,
-                                                  .net_j = 1,
+                                                  .gross_sd_j = 0.25,
+                                                  .net_j = NAN,
                                                   .net_sd_j = 0.125};
 }
 
@@ -192,7 +192,7 @@ static void csv_of_tiny_study(void **state) {
         {"0,base,\"'=cmd|' /C calc'!A0, \"\"x\"\"\",0,0,16,8,1000,250,\"warm-up,busy\",0.25,",
          ",,,,,"},
         {"1,base,\"'=cmd|' /C calc'!A0, \"\"x\"\"\",0,0,16,8,1001,250,,1.25,",
-         ",2.5,,1,0.125,estimated"}};
+         ",2.5,0.25,,0.125,estimated"}};
     struct record records[2];
     tiny_records(records);
     struct report_input input = sample_input(records, NULL, 1);

@@ -149,16 +149,35 @@ static void unresolved_records_make_an_unresolved_figure(void **state) {
     sample_records(0, base);
     sample_records(1, vs);
     for (int i = 0; i < SAMPLE_RECORDS; i++) {
-        vs[i].energy[0].label = i % 3 ? LABEL_UNRESOLVED : LABEL_ESTIMATED;
+        vs[i].energy[0].gross_sd_j = 20 * vs[i].energy[0].gross_j;
     }
     struct report_input input = sample_input(base, vs, 2);
     struct report_result *result = build(&input);
+    assert_int_equal(result->model[1].source[0].n_unresolved, result->model[1].source[0].n);
     assert_int_equal(result->model[1].source[0].label, LABEL_UNRESOLVED);
     table_fill_column(result, METRIC_energy_gross_j, false, &column);
     assert_true(column.model[0].is_number);
     assert_string_equal(column.model[1].value, "unresolved");
     assert_string_equal(column.change.value, "unresolved");
     assert_int_equal(column.change.verdict, 0);
+    report_result_free(result);
+}
+
+// A 1 Hz meter says nothing of one short window, but something of many.
+static void many_unresolved_windows_can_be_resolved_together(void **state) {
+    (void)state;
+    struct record records[SAMPLE_RECORDS];
+    sample_records(0, records);
+    for (int i = 0; i < SAMPLE_RECORDS; i++) {
+        records[i].energy[0].gross_sd_j = 0.5 * records[i].energy[0].gross_j;
+    }
+    struct report_input input = sample_input(records, NULL, 1);
+    struct report_result *result = build(&input);
+    const struct report_source *source = &result->model[0].source[0];
+    assert_int_equal(record_energy_label(&records[0].energy[0]), LABEL_UNRESOLVED);
+    assert_int_equal(source->n_unresolved, source->n);
+    assert_int_equal(source->label, records[0].energy[0].label);
+    assert_true(result->model[0].metric[METRIC_energy_gross_j].all.is_resolved);
     report_result_free(result);
 }
 
@@ -287,6 +306,7 @@ int main(void) {
         cmocka_unit_test(paper_checks_stay_out_of_the_figures),
         cmocka_unit_test(wide_energy_is_called_unresolved),
         cmocka_unit_test(unresolved_records_make_an_unresolved_figure),
+        cmocka_unit_test(many_unresolved_windows_can_be_resolved_together),
         cmocka_unit_test(weakest_label_wins),
         cmocka_unit_test(equal_models_are_within_noise),
         cmocka_unit_test(missing_repeats_are_not_paired),

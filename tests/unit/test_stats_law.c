@@ -377,7 +377,9 @@ static void test_comparison(void **state) {
         struct law_comparison c;
         rng_seed(&rng, (uint64_t)seed + 1000);
         struct law_point points_b[MAX_POINTS];
-        struct law_fit a2 = fitted(points, run_grid(&rng, &JOULES, &GRID, points));
+        struct law_point points_2[MAX_POINTS];
+        size_t n_2 = run_grid(&rng, &JOULES, &GRID, points_2);
+        struct law_fit a2 = fitted(points_2, n_2);
         size_t n_b = run_grid(&rng, &half, &GRID, points_b);
         struct law_fit b = fitted(points_b, n_b);
         size_t n_a = run_grid(&rng, &JOULES, &GRID, points);
@@ -392,6 +394,8 @@ static void test_comparison(void **state) {
         n_ratio += slope->ratio_ci95.low <= 0.4 && 0.4 <= slope->ratio_ci95.high;
         double ratio = true_cost(&half, 300, 64) / true_cost(&JOULES, 300, 64);
         n_cost += c.cost.ratio_ci95.low <= ratio && ratio <= c.cost.ratio_ci95.high;
+        assert_int_equal(law_fit_like(points_2, n_2, &a, &a2, NULL), WL_OK);
+        assert_int_equal(law_fit_like(points, n_a, &a2, &a, NULL), WL_OK);
         law_compare(&a, &a2, 300, 64, &c);
         n_false += c.term[LAW_PROMPT].p_equal < 0.05;
     }
