@@ -32,6 +32,18 @@ enum wl_status study_store_path(const struct cli_context *context, char out[OS_P
     return status == WL_OK ? os_path_join(out, dir, "store.db", err) : status;
 }
 
+// A store that an older version of wattlaw made: opening it for writing changes its tables.
+static bool bring_up_to_date(const char *path) {
+    uint64_t size;
+    struct store *store;
+    if (os_file_size(path, &size, NULL) != WL_OK || size == 0 ||
+        store_open(path, STORE_READ_WRITE_CREATE, &store, NULL) != WL_OK) {
+        return false;
+    }
+    store_close(store);
+    return true;
+}
+
 enum wl_status study_store_open(const struct cli_context *context, enum store_mode mode,
                                 struct store **out, struct wl_err *err) {
     char path[OS_PATH_BYTES];
@@ -43,7 +55,11 @@ enum wl_status study_store_open(const struct cli_context *context, enum store_mo
         return wl_err_set(err, WL_NOT_FOUND,
                           "there is no store '%s' yet: 'wattlaw study' makes one", path);
     }
-    return store_open(path, mode, out, err);
+    status = store_open(path, mode, out, err);
+    if (status == WL_UNSUPPORTED && bring_up_to_date(path)) {
+        status = store_open(path, mode, out, err);
+    }
+    return status;
 }
 
 // Everything that the result is built from, as the store gave it.

@@ -41,6 +41,19 @@ static void fill_from_model(const struct subject *subject, const struct record *
     out->coverage = 1;
 }
 
+// Net of idle power over the seconds of one request.
+static void set_net(struct record_energy *e, const struct series_baseline_level *idle,
+                    double seconds) {
+    e->net_j = e->gross_j - idle->value * seconds;
+    e->net_sd_j = hypot(e->gross_sd_j, idle->sd * seconds);
+    e->idle_w = idle->value;
+    e->idle_sd_w = idle->sd;
+}
+
+static double request_s(const struct record *record) {
+    return series_seconds(record->t0_ns, record->t1_ns) / record->n_requests;
+}
+
 static bool fill_from_meter(const struct subject *subject, size_t index, struct sampler *sampler,
                             const struct idle *before, struct record *record,
                             struct record_energy *out) {
@@ -49,16 +62,12 @@ static bool fill_from_meter(const struct subject *subject, size_t index, struct 
         record->flags |= RECORD_GAP;
         return false;
     }
-    double seconds = series_seconds(record->t0_ns, record->t1_ns);
     struct series_baseline_level idle = idle_power_at(subject, index, before, NULL, record->t0_ns);
-    out->gross_j = e.gross_j;
-    out->gross_sd_j = e.sd_j;
-    out->net_j = e.gross_j - idle.value * seconds;
-    out->net_sd_j = hypot(e.sd_j, idle.sd * seconds);
+    out->gross_j = e.gross_j / record->n_requests;
+    out->gross_sd_j = e.sd_j / record->n_requests;
     out->systematic_rel = e.gain_error_rel;
     out->coverage = e.coverage;
-    out->idle_w = idle.value;
-    out->idle_sd_w = idle.sd;
+    set_net(out, &idle, request_s(record));
     record->flags |= e.flags;
     return true;
 }
@@ -80,26 +89,30 @@ static void fill_phase_from_model(const struct subject *subject, const struct re
     phase->net_j = e.net_j;
 }
 
-static void fill_phase_from_meter(struct sampler *sampler, double idle_w,
-                                  struct record_phase *phase) {
-    struct meter_energy e;
-    if (phase->t1_ns > phase->t0_ns &&
-        sampler_energy(sampler, 0, phase->t0_ns, phase->t1_ns, &e, NULL) == WL_OK) {
-        phase->gross_j = e.gross_j;
-        phase->net_j = e.gross_j - idle_w * series_seconds(phase->t0_ns, phase->t1_ns);
+// The sum over all requests; a span that the readings do not cover leaves the phase unknown.
+static void fill_phase_from_meter(struct sampler *sampler, const struct energy_span *spans,
+                                  size_t n_spans, uint32_t index, double idle_w,
+                                  struct record *record) {
+    struct record_phase *phase = &record->phase[index];
+    double gross_j = 0, seconds = 0;
+    for (size_t i = 0; i < n_spans; i++) {
+        struct meter_energy e;
+        if (spans[i].phase != index) {
+            continue;
+        }
+        bool is_known =
+            spans[i].t1_ns > spans[i].t0_ns &&
+            sampler_energy(sampler, 0, spans[i].t0_ns, spans[i].t1_ns, &e, NULL) == WL_OK;
+        gross_j += is_known ? e.gross_j : (double)NAN;
+        seconds += series_seconds(spans[i].t0_ns, spans[i].t1_ns);
     }
+    phase->gross_j = gross_j / record->n_requests;
+    phase->net_j = (gross_j - idle_w * seconds) / record->n_requests;
 }
 
-static void fill_phases(const struct subject *subject, struct sampler *sampler,
-                        struct record *record) {
-    bool is_model = meter_info(subject->meters.meter[0])->kind == METER_MODEL;
+static void note_phase_values(struct record *record) {
     for (uint32_t i = 0; i < record->n_phases; i++) {
-        struct record_phase *phase = &record->phase[i];
-        if (is_model) {
-            fill_phase_from_model(subject, record, phase);
-        } else {
-            fill_phase_from_meter(sampler, record->energy[0].idle_w, phase);
-        }
+        const struct record_phase *phase = &record->phase[i];
         if (strcmp(phase->name, "prefill") == 0) {
             record->value[METRIC_prefill_net_j] = phase->net_j;
         } else if (strcmp(phase->name, "decode") == 0) {
@@ -108,8 +121,62 @@ static void fill_phases(const struct subject *subject, struct sampler *sampler,
     }
 }
 
+static void fill_phases(const struct subject *subject, struct sampler *sampler,
+                        const struct energy_span *spans, size_t n_spans, struct record *record) {
+    bool is_model = meter_info(subject->meters.meter[0])->kind == METER_MODEL;
+    for (uint32_t i = 0; i < record->n_phases; i++) {
+        if (is_model) {
+            fill_phase_from_model(subject, record, &record->phase[i]);
+        } else {
+            fill_phase_from_meter(sampler, spans, n_spans, i, record->energy[0].idle_w, record);
+        }
+    }
+    note_phase_values(record);
+}
+
+static size_t meter_index(const struct subject *subject, const char *source) {
+    size_t i = 0;
+    while (i < subject->meters.n &&
+           strcmp(meter_info(subject->meters.meter[i])->name, source) != 0) {
+        i++;
+    }
+    return i;
+}
+
+bool energy_renew_net(const struct subject *subject, const struct idle *before,
+                      const struct idle *after, struct record *record) {
+    bool has_changed = false;
+    double seconds = request_s(record);
+    for (uint32_t i = 0; i < record->n_energies; i++) {
+        struct record_energy *e = &record->energy[i];
+        size_t index = meter_index(subject, e->source);
+        if (index == subject->meters.n ||
+            meter_info(subject->meters.meter[index])->kind == METER_MODEL) {
+            continue;
+        }
+        struct series_baseline_level idle =
+            idle_power_at(subject, index, before, after, record->t0_ns);
+        if (!isfinite(idle.value)) {
+            continue;
+        }
+        double change_w = idle.value - e->idle_w;
+        set_net(e, &idle, seconds);
+        record->flags |= idle.has_moved ? RECORD_IDLE_DRIFT : 0u;
+        has_changed = true;
+        for (uint32_t k = 0; i == 0 && k < record->n_phases; k++) {
+            struct record_phase *phase = &record->phase[k];
+            phase->net_j -= change_w * series_seconds(phase->t0_ns, phase->t1_ns);
+        }
+    }
+    if (has_changed) {
+        record->value[METRIC_energy_net_j] = record->energy[0].net_j;
+        note_phase_values(record);
+    }
+    return has_changed;
+}
+
 void energy_fill(const struct subject *subject, struct sampler *sampler, const struct idle *before,
-                 struct record *record) {
+                 const struct energy_span *spans, size_t n_spans, struct record *record) {
     uint32_t n_decode = record->generated_tokens ? record->generated_tokens - 1 : 0;
     record->value[METRIC_traffic_mib] =
         energy_traffic_bytes(&subject->model, record->prompt_tokens, n_decode) /
@@ -131,6 +198,6 @@ void energy_fill(const struct subject *subject, struct sampler *sampler, const s
     if (record->n_energies) {
         record->value[METRIC_energy_gross_j] = record->energy[0].gross_j;
         record->value[METRIC_energy_net_j] = record->energy[0].net_j;
-        fill_phases(subject, sampler, record);
+        fill_phases(subject, sampler, spans, n_spans, record);
     }
 }

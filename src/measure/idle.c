@@ -7,11 +7,13 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "measure/pause.h"
+#include "measure/settle.h"
 #include "os/clock.h"
 #include "os/machine.h"
 #include "sampler/sampler.h"
 
 enum { IDLE_MIN_POINTS = 5 };
+static const double MAX_SECONDS = 90;
 static const int64_t CPU_BIN_NS = 500000000; // ticks are 10 ms: 0.5 s resolves 1 % of two cores
 
 // Machine CPU % between rows at least CPU_BIN_NS apart.
@@ -76,6 +78,20 @@ static void find_baselines(struct subject *subject, const struct sampler_row *ro
     }
 }
 
+// A slow meter needs a longer stretch for as many readings.
+static double seconds_for_meters(const struct meter_set *meters) {
+    double longest_s = 0;
+    for (size_t i = 0; i < meters->n; i++) {
+        const struct meter_info *info = meter_info(meters->meter[i]);
+        int64_t step_ns = info->native_period_ns > info->poll_period_ns ? info->native_period_ns
+                                                                        : info->poll_period_ns;
+        if (info->kind != METER_MODEL) {
+            longest_s = fmax(longest_s, (IDLE_MIN_POINTS + 3) * (double)step_ns * 1e-9);
+        }
+    }
+    return fmin(longest_s, MAX_SECONDS);
+}
+
 enum wl_status idle_measure(struct subject *subject, double seconds, struct idle *out,
                             struct wl_err *err) {
     memset(out, 0, sizeof *out);
@@ -87,10 +103,17 @@ enum wl_status idle_measure(struct subject *subject, double seconds, struct idle
     if (status != WL_OK) {
         return status;
     }
+    seconds = fmax(fmax(seconds, 1), seconds_for_meters(&subject->meters));
+    status = settle_begin(sampler, &subject->meters, err);
     out->wall_ns = os_wall_ns();
     out->t0_ns = os_now_ns();
-    status = pause_until(out->t0_ns + (int64_t)(fmax(seconds, 1) * (double)UNITS_NS_PER_S), err);
+    if (status == WL_OK) {
+        status = pause_until(out->t0_ns + (int64_t)(seconds * (double)UNITS_NS_PER_S), err);
+    }
     out->t1_ns = os_now_ns();
+    if (status == WL_OK) {
+        status = settle_end(sampler, &subject->meters, out->t1_ns, err);
+    }
     sampler_stop(sampler);
     const struct sampler_row *rows;
     size_t n;

@@ -16,12 +16,13 @@
 
 extern const char MEASURE_PROMPT_TEXT[]; // prompt.txt
 
-enum { MAX_REPEATS = 100, MAX_CRASHES = 3 };
+enum { MAX_REPEATS = 100, MAX_CRASHES = 3, MAX_REQUESTS = 200 };
 // A prompt token costs about a quarter of a generated one or less: only for the time left.
 static const double PROMPT_WEIGHT = 0.1;
 
 struct cell_times {
     double seconds[MAX_REPEATS];
+    double joules[MAX_REPEATS]; // gross, of the primary source
     size_t n;
 };
 
@@ -75,14 +76,45 @@ static double expected_s(const struct side *side, const struct study *study, siz
                : 0;
 }
 
+static const struct meter_info *primary_info(const struct side *side) {
+    return side->subject.meters.n ? meter_info(side->subject.meters.meter[0]) : NULL;
+}
+
+// A model computes energy from the time: it scatters no more than that does.
+static bool has_measured_energy(const struct side *side) {
+    const struct meter_info *info = primary_info(side);
+    return info && info->kind != METER_MODEL;
+}
+
 static bool is_cell_done(const struct study *study, size_t cell) {
+    const struct schedule_rule *rule = &study->options->rule;
     for (size_t i = 0; i < study->options->n_models; i++) {
-        const struct cell_times *times = &study->sides[i].cells[cell];
-        if (!schedule_is_enough(&study->options->rule, times->seconds, times->n)) {
+        const struct side *side = &study->sides[i];
+        const struct cell_times *times = &side->cells[cell];
+        if (!schedule_is_enough(rule, times->seconds, times->n) ||
+            (has_measured_energy(side) && !schedule_is_enough(rule, times->joules, times->n))) {
             return false;
         }
     }
     return true;
+}
+
+// How many equal requests make a window that the primary meter resolves; 1 where that would eat the
+// budget of the other cells (many short windows together still give the law).
+static uint32_t n_requests(const struct study *study, const struct side *side, size_t cell) {
+    double seconds = expected_s(side, study, cell);
+    if (!has_measured_energy(side) || seconds <= 0) {
+        return 1;
+    }
+    const struct meter_info *info = primary_info(side);
+    double power_w =
+        side->idle.n_powers && side->idle.power[0].is_valid ? side->idle.power[0].watts.level : 0;
+    double wanted_s = (double)meter_min_window_ns(info, power_w) * 1e-9;
+    double n_windows = (double)study->n_cells * (double)study->options->n_models *
+                       study->options->rule.min_repeats;
+    double allowed_s = study->options->budget_s / n_windows;
+    double n = ceil(fmin(wanted_s, allowed_s) / seconds);
+    return n > 1 ? (uint32_t)fmin(n, MAX_REQUESTS) : 1;
 }
 
 static void show_progress(struct study *study) {
@@ -161,7 +193,7 @@ static struct window_options window_options(const struct study *study, const str
 
 static void count_window(struct study *study, struct side *side, const struct record *record) {
     double seconds = record->value[METRIC_time_s];
-    study->spent_s += seconds;
+    study->spent_s += seconds * record->n_requests;
     if (record->flags & RECORD_PAPER) {
         side->has_paper = true;
         return;
@@ -171,6 +203,8 @@ static void count_window(struct study *study, struct side *side, const struct re
     if (!(record->flags & RECORD_WARMUP) && record->cell < study->n_cells) {
         struct cell_times *times = &side->cells[record->cell];
         if (times->n < MAX_REPEATS) {
+            double joules = record->value[METRIC_energy_gross_j];
+            times->joules[times->n] = isfinite(joules) ? joules : 0;
             times->seconds[times->n++] = seconds;
         }
     }
@@ -256,6 +290,11 @@ static enum wl_status measure_idle(struct study *study, size_t index, const char
                 idle_power_at(&side->subject, i, &side->idle, &idle, idle.t0_ns);
             idle.flags |= level.has_moved ? RECORD_IDLE_DRIFT : 0u;
         }
+        status = study_store_renew_net(study->store, side->model_id, &side->subject, &side->idle,
+                                       &idle, err);
+        if (status != WL_OK) {
+            return status;
+        }
     } else {
         side->idle = idle;
     }
@@ -301,6 +340,7 @@ static enum wl_status run_cell(struct study *study, size_t index, uint32_t cell,
                  study->options->label[index], at->prompt_tokens, at->generated_tokens, round + 1);
         report_progress(study, what);
         struct window_options options = window_options(study, side, at);
+        options.n_requests = n_requests(study, side, cell);
         status = run_window(study, index, cell, &options, 0, err);
         if (status != WL_OK && status != WL_BUSY) {
             return status;

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/str.h"
+#include "measure/energy.h"
 #include "measure/fingerprint.h"
 #include "os/clock.h"
 #include "sampler/machine.h"
@@ -172,6 +173,27 @@ enum wl_status study_store_facts(struct store *store, int64_t study_id,
         }
         free(texts[i]);
     }
+    return status;
+}
+
+enum wl_status study_store_renew_net(struct store *store, int64_t model_id,
+                                     const struct subject *subject, const struct idle *before,
+                                     const struct idle *after, struct wl_err *err) {
+    struct record *records;
+    size_t n;
+    enum wl_status status = store_record_list_model(store, model_id, &records, &n, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < n && status == WL_OK; i++) {
+        // By the wall clock: what ran before a reboot has another monotonic one.
+        bool is_between =
+            records[i].wall_ns >= before->wall_ns && records[i].wall_ns <= after->wall_ns;
+        if (is_between && energy_renew_net(subject, before, after, &records[i])) {
+            status = store_record_renew_energies(store, &records[i], err);
+        }
+    }
+    free(records);
     return status;
 }
 

@@ -22,6 +22,11 @@ enum wl_status study_store_facts(struct store *store, int64_t study_id,
 enum wl_status study_store_window(struct store *store, struct window *window, struct wl_err *err);
 enum wl_status study_store_idle(struct store *store, int64_t study_id, const struct idle *idle,
                                 const char *model_label, const char *when, struct wl_err *err);
+// Once the idle power after the runs is known: the net energies of the model's records between the
+// two baselines.
+enum wl_status study_store_renew_net(struct store *store, int64_t model_id,
+                                     const struct subject *subject, const struct idle *before,
+                                     const struct idle *after, struct wl_err *err);
 // The model as the engine described it (docs/protocol.md, DESCRIBE).
 json_t *study_model_json(const struct engine_model *model);
 // What watches: one object per open source.

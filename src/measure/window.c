@@ -9,6 +9,7 @@
 #include "measure/energy.h"
 #include "measure/paper.h"
 #include "measure/pause.h"
+#include "measure/settle.h"
 #include "os/clock.h"
 #include "os/machine.h"
 #include "series/auc.h"
@@ -55,74 +56,123 @@ static enum wl_status pad(double seconds, struct wl_err *err) {
     return pause_until(os_now_ns() + (int64_t)(seconds * (double)UNITS_NS_PER_S), err);
 }
 
-// The request itself between two full samples. *t0_ns and *cpu0_ns are its start.
-static enum wl_status run_request(struct subject *subject, const struct window_options *options,
-                                  struct sampler *sampler, struct window *out, int64_t *cpu0_ns,
-                                  struct wl_err *err) {
-    struct watch watch = {
-        .sampler = sampler, .marks_phases = has_real_meter(subject), .events = options->events};
-    struct engine_run_events events = {.on_phase = on_phase, .context = &watch};
+// Adds the phases of one request: times of the first, CPU time and tokens of all.
+static void add_phases(struct record *record, const struct engine_run_result *result) {
+    for (uint32_t i = 0; i < result->n_phases && i < RECORD_MAX_PHASES; i++) {
+        const struct engine_phase *from = &result->phases[i];
+        struct record_phase *to = &record->phase[i];
+        if (i == record->n_phases) {
+            record->n_phases++;
+            str_copy(to->name, sizeof to->name, from->name);
+            to->t0_ns = from->t0_ns;
+            to->t1_ns = from->t1_ns;
+            to->gross_j = to->net_j = NAN;
+        }
+        to->cpu_ns += from->cpu1_ns - from->cpu0_ns;
+        to->n_tokens = from->n_tokens;
+    }
+}
+
+// What the requests of a window took together; phases as spans, for their energies.
+struct requests {
+    struct energy_span *spans;
+    size_t n_spans;
+    double prefill_s, decode_s;
+    int64_t cpu0_ns, cpu1_ns;
+};
+
+static bool keep_spans(struct requests *requests, const struct engine_run_result *result) {
+    size_t n = requests->n_spans + result->n_phases;
+    struct energy_span *spans = realloc(requests->spans, n * sizeof *spans);
+    if (!spans) {
+        return false;
+    }
+    requests->spans = spans;
+    for (uint32_t i = 0; i < result->n_phases; i++) {
+        const struct engine_phase *phase = &result->phases[i];
+        spans[requests->n_spans++] = (struct energy_span){i, phase->t0_ns, phase->t1_ns};
+        double seconds = series_seconds(phase->t0_ns, phase->t1_ns);
+        requests->prefill_s += strcmp(phase->name, "prefill") == 0 ? seconds : 0;
+        requests->decode_s += strcmp(phase->name, "decode") == 0 ? seconds : 0;
+    }
+    return true;
+}
+
+static enum wl_status run_one(struct subject *subject, const struct window_options *options,
+                              struct watch *watch, struct window *out, struct requests *requests,
+                              struct wl_err *err) {
+    struct engine_run_events events = {.on_phase = on_phase, .context = watch};
     if (options->events && options->events->on_token) {
         events.on_token = on_token;
     }
-    enum wl_status status = pad(options->pad_s, err);
-    if (status == WL_OK) {
-        status = sampler_mark(sampler, NULL, err);
-    }
-    if (status == WL_OK) {
-        status = os_process_cpu_ns(engine_pid(subject->engine), cpu0_ns, err);
-    }
+    engine_run_result_release(&out->result);
+    enum wl_status status = engine_run(subject->engine, &options->run, &events, &out->result, err);
     if (status != WL_OK) {
         return status;
     }
+    if (out->result.n_phases == 0) {
+        return wl_err_set(err, WL_PROTOCOL, "the engine reported no phases");
+    }
+    add_phases(&out->record, &out->result);
+    const struct engine_phase *last = &out->result.phases[out->result.n_phases - 1];
+    out->record.t1_ns = last->t1_ns;
+    requests->cpu1_ns = last->cpu1_ns;
+    return keep_spans(requests, &out->result) ? WL_OK : wl_err_set(err, WL_MEMORY, "out of memory");
+}
+
+// The requests between two full samples, and the wait for meters that show power late.
+static enum wl_status run_requests(struct subject *subject, const struct window_options *options,
+                                   struct sampler *sampler, struct window *out,
+                                   struct requests *requests, struct wl_err *err) {
+    struct watch watch = {
+        .sampler = sampler, .marks_phases = has_real_meter(subject), .events = options->events};
+    enum wl_status status;
+    if ((status = pad(options->pad_s, err)) ||
+        (status = settle_begin(sampler, &subject->meters, err)) ||
+        (status = sampler_mark(sampler, NULL, err)) ||
+        (status = os_process_cpu_ns(engine_pid(subject->engine), &requests->cpu0_ns, err))) {
+        return status;
+    }
+    out->record.n_requests = options->n_requests > 1 ? options->n_requests : 1;
     out->record.wall_ns = os_wall_ns();
     out->record.t0_ns = os_now_ns();
-    status = engine_run(subject->engine, &options->run, &events, &out->result, err);
-    if (status == WL_OK) {
-        status = sampler_mark(sampler, NULL, err);
+    for (uint32_t i = 0; i < out->record.n_requests && status == WL_OK; i++) {
+        status = run_one(subject, options, &watch, out, requests, err);
     }
-    return status == WL_OK ? pad(options->pad_s, err) : status;
+    if (status == WL_OK && (status = sampler_mark(sampler, NULL, err)) == WL_OK &&
+        (status = pad(options->pad_s, err)) == WL_OK) {
+        status = settle_end(sampler, &subject->meters, out->record.t1_ns, err);
+    }
+    return status;
 }
 
-static void fill_phases(struct record *record, const struct engine_run_result *result) {
-    for (uint32_t i = 0; i < result->n_phases && i < RECORD_MAX_PHASES; i++) {
-        const struct engine_phase *from = &result->phases[i];
-        struct record_phase *to = &record->phase[record->n_phases++];
-        str_copy(to->name, sizeof to->name, from->name);
-        to->t0_ns = from->t0_ns;
-        to->t1_ns = from->t1_ns;
-        to->cpu_ns = from->cpu1_ns - from->cpu0_ns;
-        to->n_tokens = from->n_tokens;
-        to->gross_j = to->net_j = NAN;
-    }
-}
-
+// All figures are per request.
 static void fill_times(struct record *record, const struct engine_run_result *result,
-                       int64_t cpu0_ns, const struct idle *before) {
-    const struct engine_phase *prefill = engine_result_phase(result, "prefill");
-    const struct engine_phase *decode = engine_result_phase(result, "decode");
-    const struct engine_phase *last = &result->phases[result->n_phases - 1];
+                       const struct requests *requests, const struct idle *before) {
+    double n = record->n_requests;
     double *value = record->value;
-    record->t1_ns = last->t1_ns;
     record->prompt_tokens = result->n_prompt;
     record->generated_tokens = result->n_generated;
-    double window_s = series_seconds(record->t0_ns, record->t1_ns);
-    double core_s = (double)(last->cpu1_ns - cpu0_ns) * 1e-9;
+    double window_s = series_seconds(record->t0_ns, record->t1_ns) / n;
+    double core_s = (double)(requests->cpu1_ns - requests->cpu0_ns) * 1e-9 / n;
     double idle_core_s = before ? before->engine_core_s_per_s * window_s : 0;
     value[METRIC_time_s] = window_s;
     value[METRIC_cpu_core_s] = core_s;
     value[METRIC_cpu_auc_pct_s] = 100 * (core_s - idle_core_s) / os_n_cores();
     value[METRIC_window_tps] = result->n_generated / window_s;
-    if (prefill) {
-        value[METRIC_prefill_s] = series_seconds(prefill->t0_ns, prefill->t1_ns);
-        value[METRIC_prefill_core_s] = (double)(prefill->cpu1_ns - prefill->cpu0_ns) * 1e-9;
-        value[METRIC_prompt_tps] = result->n_prompt / value[METRIC_prefill_s];
-    }
-    if (decode) {
-        value[METRIC_decode_s] = series_seconds(decode->t0_ns, decode->t1_ns);
-        value[METRIC_decode_core_s] = (double)(decode->cpu1_ns - decode->cpu0_ns) * 1e-9;
-        if (result->n_generated > 1 && value[METRIC_decode_s] > 0) {
-            value[METRIC_decode_tps] = (result->n_generated - 1) / value[METRIC_decode_s];
+    for (uint32_t i = 0; i < record->n_phases; i++) {
+        struct record_phase *phase = &record->phase[i];
+        phase->cpu_ns /= record->n_requests;
+        if (strcmp(phase->name, "prefill") == 0) {
+            value[METRIC_prefill_s] = requests->prefill_s / n;
+            value[METRIC_prefill_core_s] = (double)phase->cpu_ns * 1e-9;
+            value[METRIC_prompt_tps] = result->n_prompt / value[METRIC_prefill_s];
+        } else if (strcmp(phase->name, "decode") == 0) {
+            value[METRIC_decode_s] = requests->decode_s / n;
+            value[METRIC_decode_core_s] = (double)phase->cpu_ns * 1e-9;
+            if (result->n_generated > 1 && value[METRIC_decode_s] > 0) {
+                value[METRIC_decode_tps] = (result->n_generated - 1) / value[METRIC_decode_s];
+            }
         }
     }
 }
@@ -142,7 +192,7 @@ static void fill_ram(struct record *record, const struct window *window, double 
     if (pss.n >= 2 && period_ns > 0 &&
         series_auc(pss.points, pss.n, record->t0_ns, record->t1_ns, baseline, period_ns, &area,
                    NULL) == WL_OK) {
-        record->value[METRIC_ram_auc_mib_s] = area.area_value_s;
+        record->value[METRIC_ram_auc_mib_s] = area.area_value_s / record->n_requests;
         record->value[METRIC_ram_peak_mib] = area.peak;
     }
     series_release(&pss);
@@ -209,22 +259,21 @@ static enum wl_status copy_rows(struct sampler *sampler, struct window *out, str
 }
 
 static void fill_record(struct subject *subject, const struct window_options *options,
-                        struct sampler *sampler, const struct idle *before, int64_t cpu0_ns,
-                        struct window *out) {
+                        struct sampler *sampler, const struct idle *before,
+                        const struct requests *requests, struct window *out) {
     struct record *record = &out->record;
-    fill_phases(record, &out->result);
-    fill_times(record, &out->result, cpu0_ns, before);
+    fill_times(record, &out->result, requests, before);
     fill_ram(record, out, subject->empty_pss_mib);
     fill_conditions(record, out);
     record->flags |= before ? before->flags & (RECORD_IDLE_DRIFT | RECORD_BUSY) : 0u;
     record->value[METRIC_sampler_pct] = sampler_cost_pct(sampler);
     record->value[METRIC_load_s] = series_seconds(subject->load.t0_ns, subject->load.t1_ns);
-    energy_fill(subject, sampler, before, record);
+    energy_fill(subject, sampler, before, requests->spans, requests->n_spans, record);
     if (options->pad_s > 0) {
         struct paper_result paper;
         if (paper_cpu_auc(out->rows, out->n_rows, os_n_cores(), record->t0_ns, record->t1_ns,
                           &paper, NULL) == WL_OK) {
-            record->value[METRIC_cpu_auc_paper_pct_s] = paper.auc_pct_s;
+            record->value[METRIC_cpu_auc_paper_pct_s] = paper.auc_pct_s / record->n_requests;
         }
     }
 }
@@ -238,25 +287,23 @@ enum wl_status window_run(struct subject *subject, const struct window_options *
                                               .meters = subject->meters.meter,
                                               .n_meters = subject->meters.n};
     struct sampler *sampler;
-    int64_t cpu0_ns = 0;
+    struct requests requests = {0};
     enum wl_status status = sampler_start(&sampler_options, &sampler, err);
     if (status != WL_OK) {
         return status;
     }
-    status = run_request(subject, options, sampler, out, &cpu0_ns, err);
+    status = run_requests(subject, options, sampler, out, &requests, err);
     sampler_stop(sampler);
-    if (status == WL_OK && out->result.n_phases == 0) {
-        status = wl_err_set(err, WL_PROTOCOL, "the engine reported no phases");
-    }
     if (status == WL_OK) {
         status = copy_rows(sampler, out, err);
     }
     if (status == WL_OK) {
-        fill_record(subject, options, sampler, before, cpu0_ns, out);
+        fill_record(subject, options, sampler, before, &requests, out);
     } else {
         window_release(out);
     }
     sampler_free(sampler);
+    free(requests.spans);
     return status;
 }
 

@@ -91,6 +91,7 @@ uint32_t record_flags_parse(const char *text) {
 
 void record_init(struct record *record) {
     memset(record, 0, sizeof *record);
+    record->n_requests = 1;
     for (int i = 0; i < METRIC_COUNT; i++) {
         record->value[i] = NAN;
     }
@@ -117,13 +118,13 @@ static json_t *phase_to_json(const struct record_phase *p) {
 json_t *record_to_json(const struct record *record) {
     char flags[256];
     json_t *object =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", //
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", //
                   "id", (json_int_t)record->id, "model_id", (json_int_t)record->model_id, "seq",
                   (json_int_t)record->seq, "cell", (json_int_t)record->cell, "repeat",
                   (json_int_t)record->repeat, "prompt_tokens", (json_int_t)record->prompt_tokens,
-                  "generated_tokens", (json_int_t)record->generated_tokens, "t0_ns",
-                  (json_int_t)record->t0_ns, "t1_ns", (json_int_t)record->t1_ns, "wall_ns",
-                  (json_int_t)record->wall_ns, "flags",
+                  "generated_tokens", (json_int_t)record->generated_tokens, "n_requests",
+                  (json_int_t)record->n_requests, "t0_ns", (json_int_t)record->t0_ns, "t1_ns",
+                  (json_int_t)record->t1_ns, "wall_ns", (json_int_t)record->wall_ns, "flags",
                   record_flags_text(flags, sizeof flags, record->flags));
     json_t *values = json_object();
     for (unsigned i = 0; i < METRIC_COUNT; i++) {
@@ -240,6 +241,8 @@ enum wl_status record_from_json(const json_t *object, struct record *out, struct
             return status;
         }
     }
+    int64_t n_requests = wl_json_opt_i64(object, "n_requests", 1);
+    out->n_requests = n_requests >= 1 && n_requests <= UINT32_MAX ? (uint32_t)n_requests : 1;
     out->id = wl_json_opt_i64(object, "id", 0);
     out->model_id = wl_json_opt_i64(object, "model_id", 0);
     out->t0_ns = wl_json_opt_i64(object, "t0_ns", 0);

@@ -96,8 +96,9 @@ struct record {
     uint32_t repeat;  // 0-based within the cell
     uint32_t prompt_tokens;
     uint32_t generated_tokens; // asked for and reached
-    int64_t t0_ns, t1_ns;      // CLOCK_MONOTONIC
-    int64_t wall_ns;           // CLOCK_REALTIME at t0
+    uint32_t n_requests; // equal requests in this window, back to back; all figures are per request
+    int64_t t0_ns, t1_ns; // CLOCK_MONOTONIC
+    int64_t wall_ns;      // CLOCK_REALTIME at t0
     uint32_t flags;
     double value[METRIC_COUNT]; // NaN when not measured
     struct record_energy energy[RECORD_MAX_ENERGIES];

@@ -88,9 +88,9 @@ static void put_record(struct buf *out, const struct report_model *model, const 
     char flags[256];
     buf_printf(out, "%u,%s,", record->seq, role);
     put_field(out, model->name);
-    buf_printf(out, ",%u,%u,%u,%u,%lld,%lld,", record->cell, record->repeat, record->prompt_tokens,
-               record->generated_tokens, (long long)record->wall_ns,
-               (long long)(record->t1_ns - record->t0_ns));
+    buf_printf(out, ",%u,%u,%u,%u,%u,%lld,%lld,", record->cell, record->repeat,
+               record->prompt_tokens, record->generated_tokens, record->n_requests,
+               (long long)record->wall_ns, (long long)(record->t1_ns - record->t0_ns));
     put_field(out, record_flags_text(flags, sizeof flags, record->flags));
     for (unsigned i = 0; i < METRIC_COUNT; i++) {
         put_number(out, record->value[i]);
@@ -107,8 +107,8 @@ bool report_format_csv(const struct report_result *result, const struct report_o
     struct source_list sources;
     (void)options;
     list_sources(result, &sources);
-    buf_puts(out,
-             "seq,role,model,cell,repeat,prompt_tokens,generated_tokens,wall_ns,window_ns,flags");
+    buf_puts(out, "seq,role,model,cell,repeat,prompt_tokens,generated_tokens,n_requests,wall_ns,"
+                  "window_ns,flags");
     for (unsigned i = 0; i < METRIC_COUNT; i++) {
         buf_printf(out, ",%s", metric_info((enum metric_id)i)->id);
     }

@@ -16,7 +16,7 @@ enum {
     DEFAULT_MAX_ROWS = 20000,
     MIN_MAX_ROWS = 16,
     FIRST_CAPACITY = 256,
-    MAX_STREAMED = 64,            // readings taken from a streaming meter in one row
+    MAX_STREAMED = 16384,         // readings taken in one row: all that a meter's thread may keep
     THREAD_STACK_BYTES = 1 << 19, // room for the sanitizers' red zones too
 };
 static const int64_t DEFAULT_PERIOD_NS = 100000000;

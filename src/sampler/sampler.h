@@ -103,6 +103,11 @@ enum wl_status sampler_copy_window(struct sampler *sampler, int64_t t0_ns, int64
 enum wl_status sampler_energy(struct sampler *sampler, size_t index, int64_t t0_ns, int64_t t1_ns,
                               struct meter_energy *out, struct wl_err *err);
 
+// The times between which the energy of the meter at `index` is known; INT64_MAX and INT64_MIN
+// before its first reading. Any thread.
+int64_t sampler_known_from_ns(struct sampler *sampler, size_t index);
+int64_t sampler_known_until_ns(struct sampler *sampler, size_t index);
+
 // What the sampler costs and how well it kept time.
 struct sampler_cost {
     int64_t cpu_ns;  // CPU time of all rows taken, marks included

@@ -95,6 +95,22 @@ enum wl_status sampler_energy(struct sampler *s, size_t index, int64_t t0_ns, in
     return status;
 }
 
+int64_t sampler_known_from_ns(struct sampler *s, size_t index) {
+    pthread_mutex_lock(&s->lock);
+    int64_t t_ns =
+        index < s->n_meters ? meter_total_known_from_ns(s->meter[index].total) : INT64_MAX;
+    pthread_mutex_unlock(&s->lock);
+    return t_ns;
+}
+
+int64_t sampler_known_until_ns(struct sampler *s, size_t index) {
+    pthread_mutex_lock(&s->lock);
+    int64_t t_ns =
+        index < s->n_meters ? meter_total_known_until_ns(s->meter[index].total) : INT64_MIN;
+    pthread_mutex_unlock(&s->lock);
+    return t_ns;
+}
+
 void sampler_cost(struct sampler *s, struct sampler_cost *out) {
     pthread_mutex_lock(&s->lock);
     const struct slot *pss = &s->slot[SAMPLER_SLOT_PSS];

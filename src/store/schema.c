@@ -121,10 +121,17 @@ static const char VERSION_1_REST[] =
     "PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
                                                     "PRAGMA user_version = 1;";
 
+// Windows of several equal requests, for slow meters.
+static const char VERSION_2[] =
+    "ALTER TABLE record ADD COLUMN n_requests INTEGER NOT NULL DEFAULT 1"
+    " CHECK (n_requests BETWEEN 1 AND 4294967295);"
+    "PRAGMA user_version = 2;";
+
 // MIGRATIONS[v] brings version v to v + 1, in up to MAX_PARTS texts (ISO C limits the length of a
 // literal). The last one sets user_version.
 enum { MAX_PARTS = 2 };
-static const char *const MIGRATIONS[][MAX_PARTS] = {{VERSION_1_RECORDS, VERSION_1_REST}};
+static const char *const MIGRATIONS[][MAX_PARTS] = {{VERSION_1_RECORDS, VERSION_1_REST},
+                                                    {VERSION_2, NULL}};
 _Static_assert(sizeof MIGRATIONS / sizeof MIGRATIONS[0] == STORE_SCHEMA_VERSION,
                "one migration per version");
 

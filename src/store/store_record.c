@@ -14,8 +14,8 @@ static enum wl_status add_row(struct store *store, struct record *record, struct
     enum wl_status status =
         statement_open(&s, store,
                        "INSERT INTO record (model_id, seq, cell, repeat, prompt_tokens, "
-                       "generated_tokens, t0_ns, t1_ns, wall_ns, flags) "
-                       "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       "generated_tokens, n_requests, t0_ns, t1_ns, wall_ns, flags) "
+                       "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                        "storing a record", err);
     if (status == WL_OK) {
         statement_put_i64(&s, record->model_id);
@@ -24,6 +24,7 @@ static enum wl_status add_row(struct store *store, struct record *record, struct
         statement_put_i64(&s, record->repeat);
         statement_put_i64(&s, record->prompt_tokens);
         statement_put_i64(&s, record->generated_tokens);
+        statement_put_i64(&s, record->n_requests);
         statement_put_i64(&s, record->t0_ns);
         statement_put_i64(&s, record->t1_ns);
         statement_put_i64(&s, record->wall_ns);
@@ -140,6 +141,54 @@ enum wl_status store_record_add(struct store *store, struct record *record,
     return status;
 }
 
+// ---- changing the net energy, when the idle power after the runs is known ----
+
+static enum wl_status delete_rows(struct store *store, const char *sql, int64_t record_id,
+                                  struct wl_err *err) {
+    struct statement s;
+    enum wl_status status = statement_open(&s, store, sql, "renewing a record's energies", err);
+    if (status == WL_OK) {
+        statement_put_i64(&s, record_id);
+        status = statement_run(&s, err);
+    }
+    statement_close(&s);
+    return status;
+}
+
+static enum wl_status put_flags(struct store *store, const struct record *record,
+                                struct wl_err *err) {
+    struct statement s;
+    enum wl_status status = statement_open(&s, store, "UPDATE record SET flags = ? WHERE id = ?",
+                                           "renewing a record's flags", err);
+    if (status == WL_OK) {
+        statement_put_i64(&s, record->flags);
+        statement_put_i64(&s, record->id);
+        status = statement_run(&s, err);
+    }
+    statement_close(&s);
+    return status;
+}
+
+enum wl_status store_record_renew_energies(struct store *store, const struct record *record,
+                                           struct wl_err *err) {
+    static const char *const DELETES[] = {"DELETE FROM record_value WHERE record_id = ?",
+                                          "DELETE FROM record_energy WHERE record_id = ?",
+                                          "DELETE FROM record_phase WHERE record_id = ?"};
+    enum wl_status status = store_begin(store, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < 3 && status == WL_OK; i++) {
+        status = delete_rows(store, DELETES[i], record->id, err);
+    }
+    if (status == WL_OK && (status = put_flags(store, record, err)) == WL_OK &&
+        (status = add_values(store, record, err)) == WL_OK &&
+        (status = add_energies(store, record, err)) == WL_OK) {
+        status = add_phases(store, record, err);
+    }
+    return store_end(store, status, err);
+}
+
 // ---- reading: the records by id first, then their rows found by binary search ----
 
 struct record_list {
@@ -156,6 +205,7 @@ static void read_row(struct statement *s, struct record *out) {
     out->repeat = statement_u32(s);
     out->prompt_tokens = statement_u32(s);
     out->generated_tokens = statement_u32(s);
+    out->n_requests = statement_u32(s);
     out->t0_ns = statement_i64(s);
     out->t1_ns = statement_i64(s);
     out->wall_ns = statement_i64(s);
@@ -257,7 +307,8 @@ static enum wl_status add_phase(struct statement *s, struct record_list *list, s
     "(SELECT r.id FROM record r JOIN model m ON m.id = r.model_id WHERE m.study_id = ?1)"
 #define RECORDS_OF_MODEL "(SELECT id FROM record WHERE model_id = ?1)"
 #define SELECT_ROWS(which)                                                                         \
-    "SELECT id, model_id, seq, cell, repeat, prompt_tokens, generated_tokens, t0_ns, t1_ns, "      \
+    "SELECT id, model_id, seq, cell, repeat, prompt_tokens, generated_tokens, n_requests, t0_ns, " \
+    "t1_ns, "                                                                                      \
     "wall_ns, flags FROM record WHERE id IN " which " ORDER BY id"
 #define SELECT_VALUES(which)                                                                       \
     "SELECT record_id, metric, value FROM record_value WHERE record_id IN " which

@@ -18,6 +18,11 @@ enum wl_status store_record_add(struct store *store, struct record *record,
                                 const struct store_sample *samples, size_t n_samples,
                                 struct wl_err *err);
 
+// Replaces values, energies, phases and flags of a record that is there (record->id) by these; its
+// samples stay. One transaction, durable.
+enum wl_status store_record_renew_energies(struct store *store, const struct record *record,
+                                           struct wl_err *err);
+
 // In the order they ran. free(*out). None is success. Values of metrics that this version does not
 // know are skipped; those that the file lacks are NaN.
 enum wl_status store_record_list_study(struct store *store, int64_t study_id, struct record **out,

@@ -1,6 +1,11 @@
 // The whole experiment against an engine whose cost is known: figures, resuming, crashes.
+#include "near.h"
+
+#include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -176,6 +181,92 @@ static void law_of_the_known_engine_is_found(void **state) {
     store_study_release(&study);
 }
 
+// A counter that shows a constant 12 W: written anew every millisecond by a thread.
+static const double COUNTER_W = 12;
+static char counter_root[300];
+static atomic_bool counter_stops;
+
+static void *count(void *context) {
+    (void)context;
+    char path[400], text[32];
+    snprintf(path, sizeof path, "%s/sys/class/powercap/intel-rapl:0/energy_uj", counter_root);
+    int fd = open(path, O_WRONLY);
+    int64_t t0_ns = os_now_ns();
+    while (!atomic_load(&counter_stops)) {
+        double uj = COUNTER_W * (double)(os_now_ns() - t0_ns) * 1e-3;
+        int n = snprintf(text, sizeof text, "%020.0f\n", uj);
+        if (pwrite(fd, text, (size_t)n, 0) != n) {
+            abort();
+        }
+        os_sleep_until_ns(os_now_ns() + 1000000);
+    }
+    close(fd);
+    return NULL;
+}
+
+static void write_file(const char *inner, const char *text) {
+    char path[400];
+    snprintf(path, sizeof path, "%s/%s", counter_root, inner);
+    assert_int_equal(os_write_atomic(path, text, strlen(text), NULL), WL_OK);
+}
+
+static void make_counter_root(void) {
+    char zone[400];
+    snprintf(counter_root, sizeof counter_root, "%s/root", dir);
+    snprintf(zone, sizeof zone, "%s/sys/class/powercap/intel-rapl:0", counter_root);
+    assert_int_equal(os_make_dirs(zone, NULL), WL_OK);
+    snprintf(zone, sizeof zone, "%s/proc", counter_root);
+    assert_int_equal(os_make_dirs(zone, NULL), WL_OK);
+    write_file("sys/class/powercap/intel-rapl:0/name", "package-0\n");
+    write_file("sys/class/powercap/intel-rapl:0/energy_uj", "00000000000000000000\n");
+    write_file("sys/class/powercap/intel-rapl:0/max_energy_range_uj", "262143328850\n");
+    write_file("proc/cpuinfo", "processor : 0\nvendor_id : GenuineIntel\n");
+    write_file("proc/meminfo", "MemTotal: 4000000 kB\nMemAvailable: 3000000 kB\n");
+}
+
+// Windows too short for the counter are made of several requests; the net energy is taken anew
+// with the idle power after the runs.
+static void a_counter_is_read_and_short_requests_are_put_together(void **state) {
+    (void)state;
+    struct study_options options = small_study();
+    struct study_events events = {.on_warning = count_warning};
+    struct wl_err err = {0};
+    struct store_study study;
+    pthread_t thread;
+    size_t n;
+    make_counter_root();
+    options.subject.root = counter_root;
+    options.subject.meters = "powercap,estimate";
+    atomic_store(&counter_stops, false);
+    assert_int_equal(pthread_create(&thread, NULL, count, NULL), 0);
+    enum wl_status status = run_study(&options, &events, &err);
+    atomic_store(&counter_stops, true);
+    pthread_join(thread, NULL);
+    if (status != WL_OK) {
+        fail_msg("%s", err.message);
+    }
+    struct record *records = stored_records(&n, &study);
+    for (size_t i = 0; i < n; i++) {
+        const struct record *r = &records[i];
+        const struct record_energy *e = &r->energy[0];
+        double window_s = (double)(r->t1_ns - r->t0_ns) * 1e-9;
+        assert_int_equal(r->n_energies, 2);
+        assert_string_equal(e->source, "powercap");
+        if (!(r->flags & RECORD_WARMUP)) {
+            assert_true(window_s > 0.2 && r->n_requests > 1);
+            // The thread that plays the counter shares two cores with the engine.
+            assert_near(e->gross_j, COUNTER_W * r->value[METRIC_time_s], 0.05 * e->gross_j);
+        }
+        assert_near(window_s / r->n_requests, r->value[METRIC_time_s], 1e-9);
+        assert_near(e->idle_w, COUNTER_W, 0.6);
+        assert_near(e->net_j, e->gross_j - e->idle_w * r->value[METRIC_time_s], 1e-6);
+        assert_near(r->value[METRIC_energy_net_j], e->net_j, 1e-9);
+        assert_near(burnt_s(r), r->value[METRIC_cpu_core_s], 0.02 * burnt_s(r) + 1e-3);
+    }
+    free(records);
+    store_study_release(&study);
+}
+
 static void an_engine_that_dies_is_started_again(void **state) {
     (void)state;
     struct study_options options = small_study();
@@ -275,6 +366,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(exact_cpu_time_is_the_load_that_was_burnt, fresh_store),
         cmocka_unit_test_setup(law_of_the_known_engine_is_found, fresh_store),
+        cmocka_unit_test_setup(a_counter_is_read_and_short_requests_are_put_together, fresh_store),
         cmocka_unit_test_setup(an_engine_that_dies_is_started_again, fresh_store),
         cmocka_unit_test_setup(an_engine_that_always_dies_is_an_error, fresh_store),
         cmocka_unit_test_setup(nothing_is_lost_when_the_program_is_killed, fresh_store),

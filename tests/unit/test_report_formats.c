@@ -185,13 +185,14 @@ static void expect_ends(const char *line, size_t len, const char *start, const c
 static void csv_of_tiny_study(void **state) {
     (void)state;
     static const char *const ENDS[3][2] = {
-        {"seq,role,model,cell,repeat,prompt_tokens,generated_tokens,wall_ns,window_ns,flags,time_"
+        {"seq,role,model,cell,repeat,prompt_tokens,generated_tokens,n_requests,wall_ns,window_ns,"
+         "flags,time_"
          "s,",
          ",\"a,b.cpu.gross_j\",\"a,b.cpu.gross_sd_j\",\"a,b.cpu.net_j\",\"a,b.cpu.net_sd_j\","
          "\"a,b.cpu.label\""},
-        {"0,base,\"'=cmd|' /C calc'!A0, \"\"x\"\"\",0,0,16,8,1000,250,\"warm-up,busy\",0.25,",
+        {"0,base,\"'=cmd|' /C calc'!A0, \"\"x\"\"\",0,0,16,8,1,1000,250,\"warm-up,busy\",0.25,",
          ",,,,,"},
-        {"1,base,\"'=cmd|' /C calc'!A0, \"\"x\"\"\",0,0,16,8,1001,250,,1.25,",
+        {"1,base,\"'=cmd|' /C calc'!A0, \"\"x\"\"\",0,0,16,8,1,1001,250,,1.25,",
          ",2.5,0.25,,0.125,estimated"}};
     struct record records[2];
     tiny_records(records);
@@ -240,7 +241,7 @@ static void every_csv_line_has_all_columns(void **state) {
     char *csv = write_as(result, REPORT_FORMAT_csv, NULL);
     const char *p = csv;
     int n_columns = count_fields(&p), n_lines = 0;
-    assert_int_equal(n_columns, 10 + METRIC_COUNT + 2 * 5);
+    assert_int_equal(n_columns, 11 + METRIC_COUNT + 2 * 5);
     while (*p) {
         assert_int_equal(count_fields(&p), n_columns);
         n_lines++;

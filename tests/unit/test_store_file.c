@@ -329,6 +329,28 @@ static void newer_version_is_refused(void **state) {
     expect_refusal(f, STORE_READ_WRITE_CREATE, WL_UNSUPPORTED, "update wattlaw");
 }
 
+// A store of version 1 is brought up to date when it is opened for writing, and loses nothing.
+static void older_version_is_brought_up_to_date(void **state) {
+    struct fixture *f = *state;
+    struct wl_err err = {0};
+    struct store *store;
+    struct record *records;
+    size_t n;
+    make_store(f, 1);
+    run_sql(f->path, "ALTER TABLE record DROP COLUMN n_requests; PRAGMA user_version = 1");
+    expect_refusal(f, STORE_READ_ONLY, WL_UNSUPPORTED, "version 1");
+    ok(store_open(f->path, STORE_READ_WRITE_CREATE, &store, &err), &err);
+    ok(store_record_list_study(store, 1, &records, &n, &err), &err);
+    assert_true(n > 0);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(records[i].n_requests, 1);
+    }
+    free(records);
+    store_close(store);
+    ok(store_open(f->path, STORE_READ_ONLY, &store, &err), &err);
+    store_close(store);
+}
+
 static void empty_file_becomes_a_store(void **state) {
     struct fixture *f = *state;
     struct wl_err err = {0};
@@ -486,6 +508,7 @@ int main(void) {
         CASE(rows_that_break_the_rules_do_no_harm),
         CASE(rows_without_their_parent_are_found),
         CASE(newer_version_is_refused),
+        CASE(older_version_is_brought_up_to_date),
         CASE(empty_file_becomes_a_store),
         CASE(folder_and_missing_folder),
         CASE(reader_cannot_write),
