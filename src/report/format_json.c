@@ -91,6 +91,7 @@ static json_t *sources_json(const struct report_model *model) {
         set_text(o, "label", record_label_name(source->label));
         set(o, "is_primary", json_boolean(i == 0));
         set_count(o, "n", source->n);
+        set_count(o, "n_unresolved", source->n_unresolved);
         set_real(o, "mean_gross_j", source->mean_gross_j);
         set_real(o, "mean_net_j", source->mean_net_j);
         set_real(o, "systematic_rel", source->systematic_rel);

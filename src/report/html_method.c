@@ -244,9 +244,10 @@ static void put_source(struct buf *out, const struct report_source *source, cons
     html_figure(out, figure_text(text, METRIC_energy_gross_j, source->mean_gross_j));
     buf_puts(out, "</td><td>");
     html_figure(out, figure_text(text, METRIC_energy_net_j, source->mean_net_j));
-    buf_printf(out, "</td><td>%.1f&nbsp;%%</td><td>%.0f&nbsp;%%</td></tr>",
+    buf_printf(out, "</td><td>%.1f&nbsp;%%</td><td>%.0f&nbsp;%%</td><td>%zu</td><td>%zu</td></tr>",
                100 * source->systematic_rel,
-               isfinite(source->mean_coverage) ? 100 * source->mean_coverage : 0);
+               isfinite(source->mean_coverage) ? 100 * source->mean_coverage : 0, source->n,
+               source->n_unresolved);
 }
 
 static void put_sources(struct buf *out, const struct report_result *result) {
@@ -255,13 +256,19 @@ static void put_sources(struct buf *out, const struct report_result *result) {
     }
     buf_puts(out, "<div class=\"scroll\"><table><thead><tr><th>Energy source</th><th>Model</th><th>"
                   "Scope</th><th>Label</th><th>Mean, gross</th><th>Mean, net</th><th>Systematic "
-                  "error</th><th>Coverage</th></tr></thead><tbody>");
+                  "error</th><th>Coverage</th><th>Windows</th><th>Unresolved alone</th></tr>"
+                  "</thead><tbody>");
     for (size_t m = 0; m < result->n_models; m++) {
         for (size_t i = 0; i < result->model[m].n_sources; i++) {
             put_source(out, &result->model[m].source[i], HTML_ROLE[m], i == 0);
         }
     }
     buf_puts(out, "</tbody></table></div>");
+    html_element(
+        out, "p", "note",
+        "Each scope contains the one before it: cpu, soc, board, wall. Joules of different "
+        "sources are therefore never added; the primary source gives the figures above, the "
+        "others stand beside it.");
 }
 
 static void put_meters(struct buf *out, const struct report_result *result) {

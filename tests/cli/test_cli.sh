@@ -54,5 +54,11 @@ expect_code 1 'a full disk is noticed' sh -c "'$WATTLAW' --help >/dev/full"
 roots=$WATTLAW_SOURCE_DIR/tests/roots
 expect_code 0 'doctor on a laptop with RAPL' "$WATTLAW" doctor --json --root "$roots/x86_rapl_laptop"
 ok 'finds the counters' sh -c "jq -e '.sources[] | select(.name == \"powercap\") | .availability == \"available\"' '$OUT'"
+ok 'and reads them' sh -c "jq -e '.sources[] | select(.name == \"powercap\") | .look.n_readings > 100 and .look.n_gaps == 0' '$OUT'"
+ok 'which stand still in a captured machine' sh -c "jq -e '.sources[] | select(.name == \"powercap\") | .look.period_s == null' '$OUT'"
+expect_code 0 'doctor --quick reads nothing' "$WATTLAW" doctor --quick --json --root "$roots/x86_rapl_laptop"
+ok 'indeed' sh -c "jq -e 'all(.sources[]; .look == null)' '$OUT'"
+expect_code 1 'doctor refuses a source that is not there' "$WATTLAW" doctor -M powercop
+expect_err_grep 'and names the nearest' "did you mean 'powercap'"
 expect_code 0 'doctor on a Raspberry Pi 5' "$WATTLAW" doctor --json --root "$roots/pi5"
 ok 'knows the board' sh -c "jq -e '.estimate.class == \"raspberry-pi-5\"' '$OUT'"
