@@ -58,6 +58,7 @@ struct meter_info {
     int64_t smoothing_ns; // first-order time constant of the device's own averaging; 0 = none
     double quantum;       // smallest step of a counted channel: J (counter, model) or W (gauge)
     double noise_sd_w;    // of one gauge reading; 0 for counters
+    bool is_stamped; // a gauge: one reading per refresh, at the moment of it: its age is known
     bool includes_dram;
     bool is_exclusive;     // only one process may have it open
     bool may_block;        // a read may take over 10 ms, or the device must be served all the time
@@ -105,8 +106,10 @@ struct meter_env {
     const struct meter_synthetic *synthetic;          // NULL: no synthetic source
     const struct meter_device_ops *devices;           // NULL: METER_DEVICE_REAL
     const struct meter_calibration_set *calibrations; // of this machine; NULL: none
-    const char *token_dir; // where access tokens and passwords lie, files of mode 0600; NULL: none
-    bool has_no_threads;   // tests: a source that may block is read on the caller's thread
+    // Where access tokens and passwords lie, files of mode 0600 named after the host; NULL:
+    // "tokens" in the user's data folder.
+    const char *token_dir;
+    bool has_no_threads; // tests: a source that may block is read on the caller's thread
 };
 
 enum meter_availability {
