@@ -112,10 +112,14 @@ bool cpu_time_parse_process(const char *text, size_t len, struct cpu_process *ou
     if (read_numbers(bracket + 3, end, v, MAX_FIELDS) < 21 || v[10] < 0 || v[11] < 0 || v[18] < 0) {
         return false;
     }
+    uint64_t ended_user = v[12] > 0 ? (uint64_t)v[12] : 0;
+    uint64_t ended_system = v[13] > 0 ? (uint64_t)v[13] : 0;
     *out = (struct cpu_process){.pid = pid,
+                                .parent_pid = v[0],
                                 .state = bracket[2],
                                 .user_ticks = (uint64_t)v[10],
                                 .system_ticks = (uint64_t)v[11],
+                                .ended_children_ticks = ended_user + ended_system,
                                 .n_threads = v[16],
                                 .start_ticks = (uint64_t)v[18],
                                 .rss_pages = v[20]};

@@ -25,9 +25,11 @@ double cpu_ticks_steal_s(const struct cpu_ticks *ticks);
 
 struct cpu_process {
     int64_t pid;
+    int64_t parent_pid;
     char state; // 'R', 'S', 'Z', ...
     uint64_t user_ticks;
     uint64_t system_ticks;
+    uint64_t ended_children_ticks; // user + system of the children it has waited for, and theirs
     int64_t n_threads;
     uint64_t start_ticks; // since boot: with the pid, which process this is
     int64_t rss_pages;

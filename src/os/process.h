@@ -14,6 +14,8 @@ struct os_spawn {
     int socket_fd;                // becomes fd 3 of the child; -1 for none
     int output_fd;                // becomes fds 1 and 2 of the child; -1 keeps the parent's
     bool dies_with_parent;        // SIGKILL when the parent dies, even by kill -9 (Linux)
+    bool stays_in_group; // keeps the terminal, so Ctrl-C reaches it too; else its own group
+    bool searches_path;  // argv[0] without a slash is looked for in PATH
 };
 
 // Starts a program. All other descriptors must be close-on-exec (ours are).

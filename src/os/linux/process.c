@@ -79,15 +79,23 @@ static void run_child(const struct os_spawn *spawn, const char **env, pid_t pare
             _exit(127);
         }
     }
-    // A terminal's Ctrl-C goes to the whole foreground group; the parent decides for the child.
-    setpgid(0, 0);
+    if (!spawn->stays_in_group) {
+        // A terminal's Ctrl-C goes to the whole foreground group; the parent decides for the child.
+        setpgid(0, 0);
+    }
     signal(SIGPIPE, SIG_DFL);
     sigset_t none; // the calling thread may block signals for reasons of its own
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     int report_copy = copy_away(report_fd);
     place_descriptors(spawn);
-    execve(spawn->argv[0], (char *const *)(void *)spawn->argv, (char *const *)(void *)env);
+    char *const *argv = (char *const *)(void *)spawn->argv;
+    char *const *envp = (char *const *)(void *)env;
+    if (spawn->searches_path) {
+        execvpe(argv[0], argv, envp);
+    } else {
+        execve(argv[0], argv, envp);
+    }
     int error = errno;
     ssize_t ignored = write(report_copy, &error, sizeof error);
     (void)ignored;
