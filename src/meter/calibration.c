@@ -37,8 +37,20 @@ enum wl_status meter_calibration_put(struct meter_calibration_set *set,
     return WL_OK;
 }
 
+static void apply_lag(const struct meter_calibration *item, struct meter_info *info) {
+    if (item->lag_sd_ns > 0) {
+        info->lag_ns = item->lag_ns;
+        info->lag_sd_ns = item->lag_sd_ns;
+        info->smoothing_ns = item->smoothing_ns;
+    }
+}
+
 void meter_calibration_apply(const struct meter_calibration *item, struct meter_info *info) {
     const struct meter_gain *gain = &item->gain;
+    apply_lag(item, info);
+    if (item->is_lag_only) {
+        return;
+    }
     for (size_t i = 0; i < info->n_channels; i++) {
         info->channel[i].scale *= gain->gain;
     }
@@ -48,11 +60,6 @@ void meter_calibration_apply(const struct meter_calibration *item, struct meter_
     info->offset_w = gain->offset_w;
     info->gain_error_rel = gain->gain_sd / gain->gain;
     info->offset_error_w = gain->offset_sd_w;
-    if (item->lag_sd_ns > 0) {
-        info->lag_ns = item->lag_ns;
-        info->lag_sd_ns = item->lag_sd_ns;
-        info->smoothing_ns = item->smoothing_ns;
-    }
     info->scope = item->scope > info->scope ? item->scope : info->scope;
     info->label = LABEL_CALIBRATED;
 }
@@ -91,8 +98,10 @@ static json_t *item_json(const struct meter_calibration *item) {
         "wall_ns", (json_int_t)item->wall_ns, "n_blocks", (int)item->n_blocks);
     json_object_set_new(object, "r2", wl_json_real(item->r2));
     json_object_set_new(object, "residual_sd_w", wl_json_real(item->residual_sd_w));
-    json_object_set_new(object, item->is_model ? "terms" : "line",
-                        item->is_model ? terms_json(&item->terms) : gain_json(&item->gain));
+    if (!item->is_lag_only) {
+        json_object_set_new(object, item->is_model ? "terms" : "line",
+                            item->is_model ? terms_json(&item->terms) : gain_json(&item->gain));
+    }
     return object;
 }
 
@@ -132,6 +141,20 @@ static enum wl_status read_gain(const json_t *object, struct meter_gain *out, st
     return is_sound ? WL_OK : bad(err, "covariance", "at most gain_sd x offset_sd_w");
 }
 
+// The terms' units differ by many powers of ten, so every pair is compared with its own deviations.
+static bool is_covariance(const struct meter_terms *terms) {
+    for (size_t i = 0; i < METER_CALIBRATION_TERMS; i++) {
+        for (size_t j = 0; j < i; j++) {
+            double a = terms->covariance[i][j], b = terms->covariance[j][i];
+            double most = sqrt(terms->covariance[i][i]) * sqrt(terms->covariance[j][j]);
+            if (!(fabs(a) <= most * (1 + 1e-6)) || !(fabs(a - b) <= 1e-6 * most)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static enum wl_status read_covariance(const json_t *rows, struct meter_terms *out,
                                       struct wl_err *err) {
     for (size_t i = 0; i < METER_CALIBRATION_TERMS; i++) {
@@ -147,7 +170,8 @@ static enum wl_status read_covariance(const json_t *rows, struct meter_terms *ou
             return bad(err, "covariance", "no negative variance");
         }
     }
-    return WL_OK;
+    return is_covariance(out) ? WL_OK
+                              : bad(err, "covariance", "symmetric, with correlations up to 1");
 }
 
 static enum wl_status read_terms(const json_t *object, struct meter_terms *out,
@@ -199,7 +223,8 @@ static enum wl_status read_item(const json_t *object, struct meter_calibration *
     out->lag_sd_ns = wl_json_opt_i64(object, "lag_sd_ns", 0);
     out->smoothing_ns = wl_json_opt_i64(object, "smoothing_ns", 0);
     out->wall_ns = wl_json_opt_i64(object, "wall_ns", 0);
-    out->n_blocks = (uint32_t)wl_json_opt_i64(object, "n_blocks", 0);
+    int64_t n_blocks = wl_json_opt_i64(object, "n_blocks", 0);
+    out->n_blocks = n_blocks >= 0 && n_blocks <= INT32_MAX ? (uint32_t)n_blocks : 0;
     out->r2 = wl_json_opt_double(object, "r2", NAN);
     out->residual_sd_w = wl_json_opt_double(object, "residual_sd_w", NAN);
     static const int64_t LONGEST_NS = 60000000000;
@@ -209,6 +234,10 @@ static enum wl_status read_item(const json_t *object, struct meter_calibration *
     }
     const json_t *terms = json_object_get(object, "terms");
     out->is_model = terms != NULL;
+    out->is_lag_only = !terms && !json_object_get(object, "line") && out->lag_sd_ns > 0;
+    if (out->is_lag_only) {
+        return WL_OK;
+    }
     return terms ? read_terms(terms, &out->terms, err)
                  : read_gain(json_object_get(object, "line"), &out->gain, err);
 }

@@ -34,6 +34,7 @@ struct meter_calibration {
     char reference[METER_NAME_BYTES]; // what it was compared with: "fnirsi", "typed"
     enum meter_scope scope;           // the reference's: a calibrated source speaks for it
     bool is_model;                    // terms, not gain
+    bool is_lag_only; // neither: only the lag was looked for, as of a reference; no label changes
     struct meter_gain gain;
     struct meter_terms terms;
     int64_t lag_ns, lag_sd_ns; // of the source, 0 and 0 when not looked for
