@@ -13,6 +13,7 @@
 #include "meter/powercap_zones.h"
 #include "sampler/parse_memory.h"
 #include "sampler/parse_sensors.h"
+#include "sampler/throttled.h"
 
 enum { MAX_ENTRIES = 4096, MAX_PROC_BYTES = 1 << 20 };
 
@@ -262,7 +263,7 @@ static bool visit_throttle(void *context, const char *name) {
 }
 
 static void read_heat(const char *root, struct machine *out) {
-    char path[OS_PATH_BYTES], line[64];
+    char path[OS_PATH_BYTES];
     struct machine_visit visit = {root, out};
     if (platform_path(path, root, "/sys/class/thermal", NULL) == WL_OK) {
         os_list_dir(path, MAX_ENTRIES, visit_zone, &visit, NULL);
@@ -270,10 +271,16 @@ static void read_heat(const char *root, struct machine *out) {
     if (platform_path(path, root, "/sys/devices/system/cpu", NULL) == WL_OK) {
         os_list_dir(path, MAX_ENTRIES, visit_throttle, &visit, NULL);
     }
-    out->has_throttled_bits =
-        platform_line(root, "/sys/devices/platform/soc/soc:firmware/get_throttled", line,
-                      sizeof line) &&
-        parse_throttled(line, &out->throttled_bits);
+}
+
+// From sysfs where the kernel shows it, else from the firmware itself.
+static void read_throttled(const char *root, const struct meter_device_ops *devices,
+                           struct machine *out) {
+    struct throttled throttled;
+    if (throttled_open(&throttled, root, devices)) {
+        out->has_throttled_bits = throttled_read(&throttled, &out->throttled_bits);
+    }
+    throttled_close(&throttled);
 }
 
 static void read_limits(const char *root, struct machine *out) {
@@ -295,7 +302,8 @@ static void read_limits(const char *root, struct machine *out) {
     free(zones);
 }
 
-enum wl_status machine_read(const char *root, struct machine *out, struct wl_err *err) {
+enum wl_status machine_read_with(const char *root, const struct meter_device_ops *devices,
+                                 struct machine *out, struct wl_err *err) {
     *out = (struct machine){0};
     char path[OS_PATH_BYTES];
     enum wl_status status = platform_path(path, root, "/proc", err);
@@ -314,6 +322,11 @@ enum wl_status machine_read(const char *root, struct machine *out, struct wl_err
     read_cgroup_cpu(root, out);
     read_cgroup_memory(root, out);
     read_heat(root, out);
+    read_throttled(root, devices, out);
     read_limits(root, out);
     return WL_OK;
+}
+
+enum wl_status machine_read(const char *root, struct machine *out, struct wl_err *err) {
+    return machine_read_with(root, NULL, out, err);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "meter/device.h"
 
 enum { MACHINE_TEXT_BYTES = 128, MACHINE_MAX_ZONES = 16, MACHINE_MAX_LIMITS = 8 };
 
@@ -52,13 +53,16 @@ struct machine {
     bool has_throttle_count;
     uint64_t throttle_count; // x86: events since boot, all cores and packages
     bool has_throttled_bits;
-    uint32_t throttled_bits;                        // Raspberry Pi get_throttled
+    uint32_t throttled_bits; // Raspberry Pi get_throttled: bits 0 to 3 now, 16 to 19 since boot
     struct machine_limit limit[MACHINE_MAX_LIMITS]; // PL1, PL2
     size_t n_limits;
 };
 
 // Reads what is there under `root`; what is not stays empty. Fails only without /proc.
 enum wl_status machine_read(const char *root, struct machine *out, struct wl_err *err);
+// The same with other device nodes than the machine's own (tests).
+enum wl_status machine_read_with(const char *root, const struct meter_device_ops *devices,
+                                 struct machine *out, struct wl_err *err);
 // A new object; NULL without memory.
 json_t *machine_to_json(const struct machine *machine);
 // One short line for people: "Raspberry Pi 5 Model B Rev 1.0, 4 cores, 7.9 GiB, Debian ..."

@@ -10,6 +10,7 @@
 #include "meter/platform.h"
 #include "sampler/parse_sensors.h"
 #include "sampler/sampler_source.h"
+#include "sampler/throttled.h"
 
 enum { MAX_FILES = 64, MAX_ENTRIES = 4096, MAX_CPUINFO_BYTES = 1 << 20 };
 static const int64_t SENSOR_PERIOD_NS = 1000000000;
@@ -23,8 +24,9 @@ struct sensor_files {
     double last_sum; // throttle count at the previous look
     bool has_last;
     bool is_cpuinfo; // frequency comes from /proc/cpuinfo
-    size_t n_counts; // throttle: the first n_counts files are counts
-    size_t n_bits;   // then get_throttled, if any; the rest are alarms
+    size_t n_counts; // throttle: the first n_counts files are counts, the rest alarms
+    struct throttled throttled;
+    bool has_throttled;
     char cpuinfo_path[OS_PATH_BYTES];
 };
 
@@ -32,6 +34,7 @@ static struct sensor_files *new_files(const struct sampler_env *env) {
     struct sensor_files *files = calloc(1, sizeof *files);
     if (files) {
         files->root = env->root;
+        files->throttled = (struct throttled)THROTTLED_INIT;
         for (size_t i = 0; i < MAX_FILES; i++) {
             files->file[i] = (struct kept_file)KEPT_FILE_INIT;
         }
@@ -44,11 +47,12 @@ static void close_files(void *state_) {
     for (size_t i = 0; i < files->n; i++) {
         kept_file_release(&files->file[i]);
     }
+    throttled_close(&files->throttled);
     free(files);
 }
 
 static void *files_or_null(struct sensor_files *files) {
-    if (files && files->n == 0 && !files->is_cpuinfo) {
+    if (files && files->n == 0 && !files->is_cpuinfo && !files->has_throttled) {
         close_files(files);
         return NULL;
     }
@@ -263,8 +267,7 @@ static void *open_throttle(const struct sampler_env *env) {
     }
     list(files, "/sys/devices/system/cpu", visit_throttle_cpu);
     files->n_counts = files->n;
-    files->n_bits =
-        add_file(files, "/sys/devices/platform/soc/soc:firmware/get_throttled", 1) ? 1 : 0;
+    files->has_throttled = throttled_open(&files->throttled, env->root, env->devices);
     list(files, "/sys/class/hwmon", visit_alarm_hwmon);
     return files_or_null(files);
 }
@@ -294,17 +297,14 @@ static void read_throttle(void *state_, struct sampler_row *row) {
     if (files->n_counts) {
         read_counts(files, row);
     }
-    size_t i = files->n_counts;
-    for (; i < files->n_counts + files->n_bits; i++) {
-        if (read_file(files, i, text, sizeof text) && parse_throttled(text, &bits)) {
-            row->flags |= SAMPLER_HAS_THROTTLE;
-            row->flags |= bits & THROTTLED_UNDERVOLT ? (uint32_t)SAMPLER_IS_UNDERVOLT : 0;
-            row->flags |= bits & (THROTTLED_FREQ_CAPPED | THROTTLED_NOW | THROTTLED_SOFT_LIMIT)
-                              ? (uint32_t)SAMPLER_IS_THROTTLED
-                              : 0;
-        }
+    if (files->has_throttled && throttled_read(&files->throttled, &bits)) {
+        row->flags |= SAMPLER_HAS_THROTTLE;
+        row->flags |= bits & THROTTLED_UNDERVOLT ? (uint32_t)SAMPLER_IS_UNDERVOLT : 0;
+        row->flags |= bits & (THROTTLED_FREQ_CAPPED | THROTTLED_NOW | THROTTLED_SOFT_LIMIT)
+                          ? (uint32_t)SAMPLER_IS_THROTTLED
+                          : 0;
     }
-    for (; i < files->n; i++) {
+    for (size_t i = files->n_counts; i < files->n; i++) {
         if (read_file(files, i, text, sizeof text) && text[0] == '1') {
             row->flags |= SAMPLER_IS_UNDERVOLT;
         }

@@ -305,8 +305,10 @@ static struct sampler *new_sampler(const struct sampler_options *options, struct
     s->period_ns = options->period_ns ? options->period_ns : DEFAULT_PERIOD_NS;
     s->max_rows = options->max_rows ? options->max_rows : DEFAULT_MAX_ROWS;
     s->max_rows = s->max_rows < MIN_MAX_ROWS ? MIN_MAX_ROWS : s->max_rows;
-    s->env = (struct sampler_env){
-        .root = s->root, .is_machine_root = platform_is_machine_root(s->root), .pid = options->pid};
+    s->env = (struct sampler_env){.root = s->root,
+                                  .is_machine_root = platform_is_machine_root(s->root),
+                                  .pid = options->pid,
+                                  .devices = options->devices};
     return s;
 }
 

@@ -9,6 +9,7 @@ struct sampler_env {
     const char *root;
     bool is_machine_root; // else the CPU clock of a process is read from <root>/proc/<pid>/stat
     pid_t pid;            // 0: none
+    const struct meter_device_ops *devices; // NULL: the machine's own
 };
 
 struct sampler_source {
