@@ -18,9 +18,10 @@
  * UNSTABLE: until version 1.0 anything here may change. Structs that begin with `size` are filled
  * by the caller with sizeof the struct, so that they can grow; output beyond that size is not
  * written. Functions that can fail return a status, 0 being success, and write a message to `error`
- * (which may be NULL). *_free and *_close take NULL. The library starts no thread, prints nothing,
- * never exits and keeps no global state; one object must not be used by two threads at once. Times
- * are nanoseconds of CLOCK_MONOTONIC.
+ * (which may be NULL). *_free and *_close take NULL. The library prints nothing, never exits and
+ * keeps no global state; it starts a thread only to read a meter while a window is open (unless
+ * `polls_itself`) and for meters that are slow to answer. One object must not be used by two
+ * threads at once. Times are nanoseconds of CLOCK_MONOTONIC.
  */
 #ifndef WATTLAW_WATTLAW_H
 #define WATTLAW_WATTLAW_H
@@ -248,6 +249,7 @@ struct wattlaw_meter_options {
     size_t size;
     const char *root; /* in front of /proc and /sys; NULL: the machine itself */
     int32_t pid;      /* whose CPU time an estimate counts; 0: the whole machine */
+    int32_t polls_itself; /* 1: you call wattlaw_meter_read; 0: a thread does between start and stop */
 };
 
 struct wattlaw_energy {
@@ -274,8 +276,9 @@ WATTLAW_API enum wattlaw_status wattlaw_meter_open(const char *name,
                                                    const struct wattlaw_meter_options *options,
                                                    struct wattlaw_meter **out,
                                                    struct wattlaw_error *error);
-/* Takes one reading. Between the start and the stop of a window call this at least every
- * wattlaw_meter_max_poll_ns(): a counter must not wrap unseen, a power gauge must be sampled. */
+/* Takes one reading. Only needed with `polls_itself`: then call this between the start and the stop
+ * of a window at least every wattlaw_meter_max_poll_ns(), because a counter must not wrap unseen and
+ * a power gauge must be sampled. */
 WATTLAW_API enum wattlaw_status wattlaw_meter_read(struct wattlaw_meter *meter,
                                                    struct wattlaw_error *error);
 WATTLAW_API int64_t wattlaw_meter_max_poll_ns(const struct wattlaw_meter *meter);

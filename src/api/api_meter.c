@@ -1,9 +1,11 @@
 // Meters and windows of the public library.
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/api.h"
+#include "api/api_poll.h"
 #include "base/str.h"
 #include "meter/meter.h"
 #include "meter/meter_total.h"
@@ -22,6 +24,10 @@ struct wattlaw_meter {
     char *root;
     struct meter *meter;
     struct meter_total *total;
+    pthread_mutex_t lock;  // guards meter and total against the polling thread
+    struct api_poll *poll; // runs while windows are open
+    size_t n_windows;
+    bool polls_itself; // the caller does: no thread
 };
 
 struct wattlaw_window {
@@ -101,7 +107,9 @@ static struct wattlaw_meter *new_meter(const struct wattlaw_meter_options *optio
         free(root);
         return NULL;
     }
+    pthread_mutex_init(&meter->lock, NULL);
     meter->root = root;
+    meter->polls_itself = options->polls_itself != 0;
     meter->env = (struct meter_env){.root = root, .pid = options->pid};
     return meter;
 }
@@ -128,10 +136,12 @@ enum wattlaw_status wattlaw_meter_open(const char *name,
     return api_result(WL_OK, &err, error);
 }
 
-// Readings until the source holds no more; *t_ns is the middle of the last one.
+// Readings until the source holds no more; *t_ns is the middle of the last one, or now when there
+// is nothing new.
 static enum wl_status take_reading(struct wattlaw_meter *meter, int64_t *t_ns, struct wl_err *err) {
     struct meter_reading reading;
     enum wl_status status;
+    pthread_mutex_lock(&meter->lock);
     do {
         status = meter_read(meter->meter, &reading, err);
         if (status == WL_OK) {
@@ -139,9 +149,24 @@ static enum wl_status take_reading(struct wattlaw_meter *meter, int64_t *t_ns, s
         }
     } while (status == WL_OK && reading.has_more);
     if (status == WL_OK) {
-        *t_ns = reading.t_before_ns + (reading.t_after_ns - reading.t_before_ns) / 2;
+        *t_ns = reading.is_empty || meter_info(meter->meter)->may_block
+                    ? os_now_ns()
+                    : reading.t_before_ns + (reading.t_after_ns - reading.t_before_ns) / 2;
     }
+    pthread_mutex_unlock(&meter->lock);
     return status;
+}
+
+static int64_t known_from_ns(struct wattlaw_meter *meter) {
+    pthread_mutex_lock(&meter->lock);
+    int64_t t_ns = meter_total_known_from_ns(meter->total);
+    pthread_mutex_unlock(&meter->lock);
+    return t_ns;
+}
+
+static void poll_once(void *context) {
+    int64_t t_ns;
+    take_reading(context, &t_ns, NULL); // what goes wrong shows at the window's end
 }
 
 enum wattlaw_status wattlaw_meter_read(struct wattlaw_meter *meter, struct wattlaw_error *error) {
@@ -156,11 +181,37 @@ int64_t wattlaw_meter_max_poll_ns(const struct wattlaw_meter *meter) {
 
 void wattlaw_meter_close(struct wattlaw_meter *meter) {
     if (meter) {
+        api_poll_stop(meter->poll); // a window was left open
         meter_total_free(meter->total);
         meter_close(meter->meter);
+        pthread_mutex_destroy(&meter->lock);
         free(meter->root);
         free(meter);
     }
+}
+
+// A window begins where the readings do: the first one of a slow source takes a while.
+static enum wl_status begin_window(struct wattlaw_window *window, struct wl_err *err) {
+    struct wattlaw_meter *meter = window->meter;
+    enum wl_status status = take_reading(meter, &window->t0_ns, err);
+    int64_t until_ns = os_now_ns() + LONGEST_WAIT_NS;
+    while (status == WL_OK && known_from_ns(meter) > window->t0_ns) {
+        if (os_now_ns() > until_ns) {
+            return wl_err_set(err, WL_TIMEOUT, "the meter gave no reading within 10 s");
+        }
+        os_sleep_until_ns(os_now_ns() + WAIT_STEP_NS);
+        status = take_reading(meter, &window->t0_ns, err);
+    }
+    return status;
+}
+
+static void close_window(struct wattlaw_window *window) {
+    struct wattlaw_meter *meter = window->meter;
+    if (--meter->n_windows == 0) {
+        api_poll_stop(meter->poll);
+        meter->poll = NULL;
+    }
+    free(window);
 }
 
 enum wattlaw_status wattlaw_window_start(struct wattlaw_meter *meter, struct wattlaw_window **out,
@@ -175,20 +226,35 @@ enum wattlaw_status wattlaw_window_start(struct wattlaw_meter *meter, struct wat
         return api_result(wl_err_set(&err, WL_MEMORY, "no memory for a window"), &err, error);
     }
     window->meter = meter;
-    enum wl_status status = take_reading(meter, &window->t0_ns, &err);
+    enum wl_status status = WL_OK;
+    if (meter->n_windows == 0 && !meter->polls_itself) {
+        status =
+            api_poll_start(poll_once, meter, poll_of(meter_info(meter->meter)), &meter->poll, &err);
+    }
+    meter->n_windows++;
+    if (status == WL_OK) {
+        status = begin_window(window, &err);
+    }
     if (status != WL_OK) {
-        free(window);
+        close_window(window);
         return api_result(status, &err, error);
     }
     *out = window;
     return api_result(WL_OK, &err, error);
 }
 
+static int64_t known_until_ns(struct wattlaw_meter *meter) {
+    pthread_mutex_lock(&meter->lock);
+    int64_t t_ns = meter_total_known_until_ns(meter->total);
+    pthread_mutex_unlock(&meter->lock);
+    return t_ns;
+}
+
 // Reads on until what was measured reaches the end of the window.
 static enum wl_status wait_for(struct wattlaw_meter *meter, int64_t t1_ns, struct wl_err *err) {
     int64_t now_ns = t1_ns;
     enum wl_status status = WL_OK;
-    while (status == WL_OK && meter_total_known_until_ns(meter->total) < t1_ns) {
+    while (status == WL_OK && known_until_ns(meter) < t1_ns) {
         if (now_ns - t1_ns > LONGEST_WAIT_NS) {
             return wl_err_set(err, WL_TIMEOUT,
                               "the meter's value for the end of the window did "
@@ -233,12 +299,14 @@ enum wattlaw_status wattlaw_window_stop(struct wattlaw_window *window, struct wa
         status = wait_for(window->meter, t1_ns, &err);
     }
     if (status == WL_OK) {
+        pthread_mutex_lock(&window->meter->lock);
         status = meter_total_window(window->meter->total, window->t0_ns, t1_ns, &energy, &err);
+        pthread_mutex_unlock(&window->meter->lock);
     }
     if (status == WL_OK) {
         fill_energy(window, t1_ns, &energy, &value);
     }
-    free(window);
+    close_window(window);
     if (!api_copy_out(out, &value, sizeof value)) {
         return api_missing("the energy", error);
     }

@@ -38,5 +38,12 @@ C
         echo '# a plain program cannot load a sanitized library: not run'
     else
         expect_code 0 'and runs' "$TEST_DIR/use"
+        # shellcheck disable=SC2046
+        expect_code 0 'the example builds' \
+            cc -o "$TEST_DIR/example" "$WATTLAW_SOURCE_DIR/examples/meter_function.c" \
+            $(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --cflags --libs wattlaw) -lm \
+            "-Wl,-rpath,$(dirname "$(dirname "$pc")")"
+        expect_code 0 'and meters its function' "$TEST_DIR/example"
+        expect_grep 'with an interval' 'J, 95 % between .* scope '
     fi
 fi
