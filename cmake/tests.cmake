@@ -1,6 +1,6 @@
 # Every tests/unit/test_<module>_<thing>.c is one CTest test; so is every tests/cli/test_*.sh and
 # tests/worker/test_*.{c,sh}. Exit code 77 means skipped, and the test has said why.
-set(TEST_LIBS wl_measure wl_report wl_plan wl_store wl_catalog wl_engine wl_sampler wl_meter wl_record
+set(TEST_LIBS wl_sim wl_measure wl_report wl_plan wl_store wl_catalog wl_engine wl_sampler wl_meter wl_record
   wl_stats wl_series wl_os wl_base PkgConfig::CMOCKA Threads::Threads m)
 set(TEST_ENV
   "WATTLAW=${CMAKE_BINARY_DIR}/bin/wattlaw"
@@ -10,6 +10,13 @@ set(TEST_ENV
   "WATTLAW_BUILD_DIR=${CMAKE_BINARY_DIR}"
   "WATTLAW_TEST_MODELS=${CMAKE_SOURCE_DIR}/../shared/models"
   "WATTLAW_TEST_ROOTS=${CMAKE_SOURCE_DIR}/tests/roots")
+
+# The simulator that stands in for machines and meters (tests/sim/plant.h).
+file(GLOB sim_sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/sim/*.c")
+add_library(wl_sim STATIC ${sim_sources})
+target_include_directories(wl_sim PUBLIC "${CMAKE_SOURCE_DIR}/tests")
+target_compile_options(wl_sim PRIVATE ${WATTLAW_CFLAGS})
+target_link_libraries(wl_sim PUBLIC wl_meter wl_record wl_series wl_os wl_base)
 
 function(wattlaw_test_properties name)
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300

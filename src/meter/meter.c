@@ -1,6 +1,5 @@
 #include "meter/meter.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -169,15 +168,6 @@ void meter_close(struct meter *meter) {
         meter->source->close(meter->state);
         free(meter);
     }
-}
-
-int64_t meter_min_window_ns(const struct meter_info *info, double power_w) {
-    static const double REFRESHES = 100, QUANTA = 100;
-    static const double SHORTEST_NS = 250e6, LONGEST_NS = 1e15;
-    double refreshes_ns = REFRESHES * (double)info->native_period_ns;
-    bool is_counter = meter_kind_is_counter(info->kind);
-    double quanta_ns = is_counter && power_w > 0 ? QUANTA * info->quantum / power_w * 1e9 : 0;
-    return (int64_t)fmin(fmax(SHORTEST_NS, fmax(refreshes_ns, quanta_ns)), LONGEST_NS);
 }
 
 int64_t meter_max_poll_ns(const struct meter_info *info) {

@@ -156,8 +156,9 @@ enum wl_status meter_read(struct meter *meter, struct meter_reading *out, struct
 void meter_set_pid(struct meter *meter, pid_t pid);
 void meter_close(struct meter *meter); // NULL is fine
 
-// Below this length a window at `power_w` is not worth a figure from the source: 100 refreshes,
-// 100 quanta or 250 ms, whichever is longest (docs/measurement.md says why).
+// Below this length a window at `power_w` is not worth a figure from the source: the random part of
+// its 95 % interval, for a load that begins and ends with the window, is above a tenth of its
+// energy. At least 250 ms. meter_min_window.c has the terms, docs/measurement.md the figures.
 int64_t meter_min_window_ns(const struct meter_info *info, double power_w);
 
 // The longest pause between two readings that cannot miss a wrap; INT64_MAX when it never wraps.

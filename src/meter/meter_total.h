@@ -46,11 +46,25 @@ struct meter_energy {
 };
 
 // Energy in [t0_ns, t1_ns]. Edges between two readings are interpolated, and their uncertainty is
-// in sd_j: take a reading at the edge itself where possible (sampler_mark).
+// in sd_j: take a reading at the edge itself where possible (sampler_mark). A gauge's smoothing is
+// undone and what its edges lose on average is put back (meter_total_gauge.c); windows that follow
+// each other still add up exactly to the window around them. RECORD_SHORT: the window is shorter
+// than meter_min_window_ns.
 // NOT_FOUND: the readings do not reach around the window (yet, for a source with a lag).
 // INPUT: t1_ns <= t0_ns.
 enum wl_status meter_total_window(const struct meter_total *total, int64_t t0_ns, int64_t t1_ns,
                                   struct meter_energy *out, struct wl_err *err);
+
+struct meter_net {
+    double net_j; // may be negative within its error: nothing was above idle
+    double sd_j;  // 1 sigma, random: the window's and the idle level's
+};
+
+// Net = gross - idle power x time, `idle_w` being what the same source showed while idle, and
+// idle_sd_w its random 1 sigma. The source's offset cancels; its gain is a share of net_j. An idle
+// level that a gauge shows without noise is no better known than a step of the gauge allows.
+void meter_energy_net(const struct meter_info *info, const struct meter_energy *gross,
+                      double window_s, double idle_w, double idle_sd_w, struct meter_net *out);
 
 // The times between which windows can be asked; INT64_MAX and INT64_MIN before the first reading.
 int64_t meter_total_known_from_ns(const struct meter_total *total);

@@ -174,7 +174,5 @@ void series_baseline_at(const struct series_baseline *before, const struct serie
                                   : after->n_effective / (before->n_effective + after->n_effective);
     out->value = before->level + share * difference;
     out->sd = hypot((1 - share) * before->sd_of_level, share * after->sd_of_level);
-    if (out->has_moved) {
-        out->sd = hypot(out->sd, difference / sqrt(12));
-    }
+    out->sd = hypot(out->sd, difference / sqrt(12)); // when and how it moved between is unknown
 }

@@ -48,8 +48,9 @@ struct series_baseline_level {
 
 // The baseline at time t from the stretch before a run and the one after (`after` may be NULL).
 // Where the two agree within 3 %, `value` is their mean weighted by n_effective; where not, it lies
-// on the line between their middles (held outside) and the sd also carries difference/sqrt(12):
-// when and how the level moved is unknown. A single drifting stretch carries drift/sqrt(12) too.
+// on the line between their middles (held outside). When and how the level moved between them is
+// unknown: the sd also carries difference/sqrt(12). A single drifting stretch carries
+// drift/sqrt(12) too.
 void series_baseline_at(const struct series_baseline *before, const struct series_baseline *after,
                         int64_t t_ns, struct series_baseline_level *out);
 

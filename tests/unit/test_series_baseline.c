@@ -129,7 +129,7 @@ static void test_before_and_after(void **state) {
     assert_true(level.value == 3 && level.sd == 0.03 && !level.has_moved);
     series_baseline_at(&before, &after, 0, &level); // 1.6 % apart: one level
     assert_near(level.value, 3.025, 1e-12);
-    assert_near(level.sd, 0.03 / sqrt(2), 1e-12);
+    assert_near(level.sd, hypot(0.03 / sqrt(2), 0.05 / sqrt(12)), 1e-12);
     assert_false(level.has_moved);
     after.level = 4;
     series_baseline_at(&before, &after, 55 * STEP_NS, &level);
