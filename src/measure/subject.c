@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/units.h"
+#include "meter/calibration.h"
 #include "os/machine.h"
 #include "sampler/sampler.h"
 
@@ -51,6 +52,8 @@ enum wl_status subject_open(struct subject *subject, const struct subject_option
                             struct wl_err *err) {
     *subject = (struct subject){.options = *options};
     meter_estimate_params_for(options->root, &subject->estimate);
+    meter_estimate_apply(meter_calibration_find(options->calibrations, "estimate"),
+                         &subject->estimate);
     struct engine_options engine_options = {.path = options->engine_path,
                                             .omp_wait_policy = options->wait_policy};
     enum wl_status status = engine_start(&engine_options, &subject->engine, err);

@@ -5,14 +5,21 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "meter/calibration.h"
 #include "meter/platform.h"
 
-// Our own priors. idle and full-load watts are rounded middles of what is published and reported
-// for such boxes (the spread is in the sd); budget is full load minus idle minus memory, shared by
-// the physical cores and capped for one core at turbo. Memory energy is 40-70 pJ per byte for
-// LPDDR4 to DDR5 including the controller (5 to 8 pJ per bit); the operation energy is what dense
-// SIMD adds over a waiting core. Relative errors: 20 % for a board whose regressions agree, 35-50 %
-// for a class of machines, a factor of 1.75 to 2 where the class is a guess.
+// Our own priors, for machines at full clock. How they come about:
+// - idle: the rounded middle of what is published and reported for such boxes; a third to a half of
+//   the spread is taken as 1 sigma.
+// - core: (full load - idle - memory at full load) / physical cores, at most what one core takes
+//   at turbo. Pi 5: published full loads are 7.9 to 9.9 W; less 3.0 idle and 0.7 W for 12 GB/s
+//   leave 5.0 W, 1.25 W per core. Pi 4: 5.1 to 6.4 W, less 2.5 and 0.3 leave 3.0 W, 0.75 W.
+// - byte: 40 to 70 pJ for LPDDR4 to DDR5 with controller (5 to 8 pJ per bit). Utilisation alone
+//   cannot tell a prompt (arithmetic) from generation (memory): both keep all cores busy.
+// - flop: what dense SIMD adds over a core that waits for memory.
+// - error of net energy, 1 sigma: somebody else's regression on the same board is 10-25 % off, so
+//   20 %; a class of machines 35-50 %; thermal design power alone a factor of 1.5 to 2. Where even
+//   the class is a guess the factor is 1.75 to 2 and more: 0.6 to 0.9.
 struct class_row {
     const char *name;
     enum meter_scope scope;
@@ -193,6 +200,35 @@ static const char *choose(const struct platform *platform, char *reason, size_t 
     return "unknown";
 }
 
+static bool read_khz(const char *root, const char *name, double *out) {
+    char path[128], text[32];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cpufreq/%s", name);
+    return platform_line(root, path, text, sizeof text) && str_parse_double(text, out) && *out > 0;
+}
+
+// How far the owner has capped the first core, 0 to 1; 1 where nothing is said. What the governor
+// does below the cap is not asked: a busy core is taken to run at it.
+static double frequency_ratio(const char *root) {
+    double cap_khz, highest_khz;
+    if (!read_khz(root, "scaling_max_freq", &cap_khz) ||
+        !read_khz(root, "cpuinfo_max_freq", &highest_khz)) {
+        return 1;
+    }
+    return fmin(cap_khz / highest_khz, 1);
+}
+
+void meter_estimate_slow_down(struct meter_estimate_params *params, double ratio) {
+    static const double EXPONENT = 2, EXPONENT_SD = 0.6; // 1 to 3, uniform
+    static const double SLOWEST = 0.05;
+    if (!(ratio > 0 && ratio < 1)) {
+        return;
+    }
+    ratio = fmax(ratio, SLOWEST);
+    // The exponent is that of power; a core-second is the same second at any frequency.
+    params->core_w *= pow(ratio, EXPONENT);
+    params->net_rel_sd = hypot(params->net_rel_sd, EXPONENT_SD * fabs(log(ratio)));
+}
+
 void meter_estimate_params_for(const char *root, struct meter_estimate_params *out) {
     struct platform platform;
     char reason[sizeof out->reason];
@@ -200,20 +236,86 @@ void meter_estimate_params_for(const char *root, struct meter_estimate_params *o
     const char *name = choose(&platform, reason, sizeof reason);
     fill(find_class(name), platform.n_physical, out);
     str_copy(out->reason, sizeof out->reason, reason);
+    meter_estimate_slow_down(out, frequency_ratio(root));
+}
+
+_Static_assert((int)METER_ESTIMATE_TERMS == (int)METER_CALIBRATION_TERMS, "the same four terms");
+enum { TERM_IDLE, TERM_CORE, TERM_BYTE, TERM_FLOP };
+
+// A term that was not fitted was a prior when the others were fitted around it; its error is the
+// prior's own.
+static void take_covariance(const struct meter_terms *terms, double prior_rel_sd,
+                            struct meter_estimate_params *params) {
+    for (int i = 0; i < METER_ESTIMATE_TERMS; i++) {
+        for (int j = 0; j < METER_ESTIMATE_TERMS; j++) {
+            params->covariance[i][j] = terms->covariance[i][j];
+        }
+        if (!terms->is_fitted[i] && !(terms->covariance[i][i] > 0)) {
+            double rel_sd =
+                i == TERM_IDLE ? params->idle_sd_w / fmax(params->idle_w, 1e-9) : prior_rel_sd;
+            params->covariance[i][i] = pow(rel_sd * terms->value[i], 2);
+        }
+    }
+}
+
+// Relative error of a usual mix: a busy core that reads 3 GB/s and computes 20 GFLOP/s.
+static double usual_rel_sd(const struct meter_estimate_params *params) {
+    struct meter_estimate_energy e;
+    meter_estimate_energy(params, 1, 1, 3e9, 20e9, &e);
+    return e.net_j > 0 ? e.net_sd_j / e.net_j : params->net_rel_sd;
+}
+
+void meter_estimate_apply(const struct meter_calibration *calibration,
+                          struct meter_estimate_params *params) {
+    if (!calibration || !calibration->is_model) {
+        return;
+    }
+    const struct meter_terms *terms = &calibration->terms;
+    take_covariance(terms, params->net_rel_sd, params);
+    params->idle_w = terms->value[TERM_IDLE];
+    params->core_w = terms->value[TERM_CORE];
+    params->byte_j = terms->value[TERM_BYTE];
+    params->flop_j = terms->value[TERM_FLOP];
+    params->idle_sd_w = sqrt(fmax(params->covariance[TERM_IDLE][TERM_IDLE], 0));
+    params->residual_rel_sd = terms->rel_sd;
+    params->scope = calibration->scope;
+    params->is_class_known = params->is_calibrated = true;
+    params->net_rel_sd = usual_rel_sd(params);
+    snprintf(params->reason, sizeof params->reason,
+             "calibrated on this machine against '%s' in %u blocks", calibration->reference,
+             calibration->n_blocks);
 }
 
 static double amount(double value) {
     return isfinite(value) && value > 0 ? value : 0;
 }
 
+// x' C x over the terms from `first` on; rounding may not make it negative.
+static double quadratic_form(const struct meter_estimate_params *params,
+                             const double x[METER_ESTIMATE_TERMS], int first) {
+    double sum = 0;
+    for (int i = first; i < METER_ESTIMATE_TERMS; i++) {
+        for (int j = first; j < METER_ESTIMATE_TERMS; j++) {
+            sum += x[i] * params->covariance[i][j] * x[j];
+        }
+    }
+    return fmax(sum, 0);
+}
+
 void meter_estimate_energy(const struct meter_estimate_params *params, double seconds,
                            double core_seconds, double traffic_bytes, double flops,
                            struct meter_estimate_energy *out) {
-    double idle_j = params->idle_w * amount(seconds);
-    double idle_sd_j = params->idle_sd_w * amount(seconds);
-    out->net_j = params->core_w * amount(core_seconds) + params->byte_j * amount(traffic_bytes) +
-                 params->flop_j * amount(flops);
-    out->net_sd_j = params->net_rel_sd * out->net_j;
-    out->gross_j = out->net_j + idle_j;
-    out->gross_sd_j = sqrt(out->net_sd_j * out->net_sd_j + idle_sd_j * idle_sd_j);
+    const double x[METER_ESTIMATE_TERMS] = {amount(seconds), amount(core_seconds),
+                                            amount(traffic_bytes), amount(flops)};
+    out->net_j = params->core_w * x[TERM_CORE] + params->byte_j * x[TERM_BYTE] +
+                 params->flop_j * x[TERM_FLOP];
+    out->gross_j = out->net_j + params->idle_w * x[TERM_IDLE];
+    if (params->is_calibrated) {
+        double residual_j = params->residual_rel_sd * out->net_j;
+        out->net_sd_j = hypot(sqrt(quadratic_form(params, x, TERM_CORE)), residual_j);
+        out->gross_sd_j = hypot(sqrt(quadratic_form(params, x, TERM_IDLE)), residual_j);
+    } else {
+        out->net_sd_j = params->net_rel_sd * out->net_j;
+        out->gross_sd_j = hypot(out->net_sd_j, params->idle_sd_w * x[TERM_IDLE]);
+    }
 }

@@ -1,6 +1,6 @@
 // The energy model as a source: joules so far, computed from elapsed time, exact CPU time and, when
-// the caller counts them, memory traffic and operations. For machines without any meter; always
-// labelled an estimate.
+// the caller counts them, memory traffic and operations. For machines without any meter; labelled
+// an estimate, or calibrated once its terms were fitted on this machine.
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 
 #include "base/str.h"
 #include "base/units.h"
+#include "meter/calibration.h"
 #include "meter/cpu_time.h"
 #include "meter/estimate.h"
 #include "meter/kept_file.h"
@@ -30,23 +31,36 @@ struct estimate {
     double last_uj;
 };
 
+static void machine_params(const struct meter_env *env, struct meter_estimate_params *out) {
+    if (env->estimate) {
+        *out = *env->estimate;
+    } else {
+        meter_estimate_params_for(env->root, out);
+    }
+    if (!out->is_calibrated) {
+        meter_estimate_apply(meter_calibration_find(env->calibrations, "estimate"), out);
+    }
+}
+
+static enum record_label label_of(const struct meter_estimate_params *params) {
+    return params->is_calibrated ? LABEL_CALIBRATED : LABEL_ESTIMATED;
+}
+
 static void probe(const struct meter_env *env, struct meter_verdict *out) {
     struct meter_estimate_params params;
-    if (env->estimate) {
-        params = *env->estimate;
-    } else {
-        meter_estimate_params_for(env->root, &params);
-    }
+    machine_params(env, &params);
     out->availability = METER_AVAILABLE;
     out->scope = params.scope;
-    out->label = LABEL_ESTIMATED;
+    out->label = label_of(&params);
     snprintf(out->reason, sizeof out->reason,
              "a model, not a measurement: class '%s' (%s), idle %.3g W, %.3g W per busy core, "
-             "+-%.0f %% (1 sigma)",
+             "+-%.0f %% (1 sigma)%s",
              params.class_name, params.reason, params.idle_w, params.core_w,
-             params.net_rel_sd * 100);
-    str_copy(out->fix, sizeof out->fix,
-             "for absolute figures use a machine with an energy counter");
+             params.net_rel_sd * 100, params.is_class_known ? "" : ", a guess");
+    if (!params.is_calibrated) {
+        str_copy(out->fix, sizeof out->fix,
+                 "fit it to any meter, even one read by hand: wattlaw calibrate");
+    }
 }
 
 static void open_stat(struct estimate *state) {
@@ -116,7 +130,7 @@ static void describe(const struct estimate *state, struct meter_info *info) {
     info->gain_error_rel = params->net_rel_sd;
     info->offset_error_w = params->idle_sd_w;
     info->max_power_w = params->max_power_w;
-    info->label = LABEL_ESTIMATED;
+    info->label = label_of(params);
     info->n_channels = 1;
     info->channel[0] =
         (struct meter_channel){.scale = 1e-6, .is_counted = true, .parent = -1, .name = "model"};
@@ -132,16 +146,12 @@ static void close_state(void *state_) {
 
 static enum wl_status choose_params(const struct meter_env *env, const char *argument,
                                     struct meter_estimate_params *out, struct wl_err *err) {
-    if (argument) {
+    if (argument) { // the user knows better than any calibration
         struct platform platform;
         platform_read(env->root, &platform);
         return meter_estimate_params_by_class(argument, platform.n_physical, out, err);
     }
-    if (env->estimate) {
-        *out = *env->estimate;
-    } else {
-        meter_estimate_params_for(env->root, out);
-    }
+    machine_params(env, out);
     return WL_OK;
 }
 
