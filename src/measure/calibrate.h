@@ -78,7 +78,7 @@ struct calibrate_work {
     // Works (idles) until about t_ns and adds what it did.
     enum wl_status (*run)(void *context, enum calibrate_kind kind, int64_t t_ns,
                           struct calibrate_amounts *amounts, struct wl_err *err);
-    // Pulses of all cores (pulse.h).
+    // A train of pulses of all cores (pulse.h).
     enum wl_status (*pulse)(void *context, struct wl_err *err);
 };
 
@@ -98,13 +98,14 @@ struct calibrate_options {
     const char *reference_name;     // as stored
     enum meter_scope asked_scope;   // without a reference meter: what the display includes
     double asked_error_rel;         // 1 sigma of the display, systematic
-    struct meter *const *targets;   // models and the reference's own counters left out
+    struct meter *const *targets;   // models, and one named as the reference, are left out
     size_t n_targets;
     const struct meter_estimate_params *prior; // of the model; NULL: the model is left as it is
     double block_s;
-    double ramp_s;  // of work before each block, so that power has settled
-    int n_cores;    // of the machine
-    bool is_pulsed; // look for the lags of gauges
+    double ramp_s;       // of work before each block, so that power has settled
+    int n_cores;         // of the machine
+    bool has_one_thread; // the engine has no more: no block of one thread
+    bool is_pulsed;      // look for the lags of gauges
 };
 
 // What follows for one source.
@@ -122,11 +123,16 @@ struct calibrate_finding {
 struct calibrate_result {
     struct calibrate_block block[CALIBRATE_N_BLOCKS];
     size_t n_blocks;
+    int64_t wall_ns;                                     // CLOCK_REALTIME of the end
+    const struct meter_info *target[SAMPLER_MAX_METERS]; // borrowed from the meters
+    struct series_lag target_lag[SAMPLER_MAX_METERS];    // beyond what the source states
+    size_t n_targets;
     char reference[METER_NAME_BYTES];
     enum meter_scope scope;     // the reference's
     double reference_error_rel; // 1 sigma, systematic
     double reference_offset_error_w;
-    struct series_lag reference_lag; // is_found false when not looked for
+    struct series_lag reference_lag; // as target_lag
+    int64_t reference_stated_lag_ns;
     struct calibrate_finding finding[SAMPLER_MAX_METERS + 1];
     size_t n_findings;
 };
