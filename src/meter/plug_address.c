@@ -1,5 +1,6 @@
 #include "meter/plug_address.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,20 +8,16 @@
 
 #include "base/str.h"
 
-static bool is_host(const char *text, size_t len, bool is_bracketed) {
-    if (len == 0 || len >= PLUG_HOST_BYTES || (!is_bracketed && !isalnum((unsigned char)text[0]))) {
-        return false; // no ".." and no "-x"
-    }
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-        bool is_digit = is_bracketed && (isxdigit((unsigned char)c) || c == ':' || c == '.');
-        bool is_name =
-            !is_bracketed && (isalnum((unsigned char)c) || c == '.' || c == '-' || c == '_');
-        if (!is_digit && !is_name) {
-            return false;
-        }
-    }
-    return true;
+// A name or an IPv4 address, so written that it cannot be mistaken for ".." or an option.
+static bool is_name(const char *host) {
+    static const char ALLOWED[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_";
+    return isalnum((unsigned char)host[0]) && strspn(host, ALLOWED) == strlen(host);
+}
+
+static bool is_ipv6(const char *host) {
+    struct in6_addr address;
+    return inet_pton(AF_INET6, host, &address) == 1;
 }
 
 // Cuts "host" or "[v6]" off the front; returns what follows, or NULL.
@@ -28,12 +25,13 @@ static const char *take_host(const char *text, struct plug_address *out) {
     bool is_bracketed = text[0] == '[';
     const char *host = text + is_bracketed;
     size_t len = strcspn(host, is_bracketed ? "]" : ":/");
-    if (!is_host(host, len, is_bracketed) || (is_bracketed && host[len] != ']')) {
+    if (len >= sizeof out->host || (is_bracketed && host[len] != ']')) {
         return NULL;
     }
     memcpy(out->host, host, len);
     out->host[len] = '\0';
-    return host + len + is_bracketed;
+    bool is_good = is_bracketed ? is_ipv6(out->host) : is_name(out->host);
+    return is_good ? host + len + is_bracketed : NULL;
 }
 
 // Cuts ":port" off the front; returns what follows, or NULL.

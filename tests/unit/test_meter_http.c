@@ -396,10 +396,11 @@ static void addresses_are_taken_apart(void **state) {
         {"http://home/sensor.a", 8123, "http://home", "home", "sensor.a"},
     };
     static const char *const BAD[] = {
-        "",      "/1",       ":80",     "..",        "../x",    "-x",     "a b",    "a:",
-        "a:0",   "a:65536",  "a:8x",    "a:-1",      "[::1",    "[::1]x", "[]",     "[gg]",
-        "a@b",   "user:p@b", "ftp://a", "https://",  "a?b",     "a#b",    "a%2f",   "a\\b",
-        "a:1:2", "\"a\"",    "a\n",     "http:///x", "a:80:/x", "[::1]:", ".hidden"};
+        "",        "/1",     ":80",     "..",       "../x",    "-x",       "a b",
+        "a:",      "a:0",    "a:65536", "a:8x",     "a:-1",    "[::1",     "[::1]x",
+        "[]",      "[gg]",   "a@b",     "user:p@b", "ftp://a", "https://", "a?b",
+        "a#b",     "a%2f",   "a\\b",    "a:1:2",    "\"a\"",   "a\n",      "http:///x",
+        "a:80:/x", "[::1]:", ".hidden", "[..]",     "[...]",   "[1.2.3.4]"};
     struct plug_address address;
     struct wl_err err;
     for (size_t i = 0; i < sizeof GOOD / sizeof GOOD[0]; i++) {
