@@ -4,6 +4,9 @@ set(WATTLAW_CFLAGS
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
   -Wundef -Wformat=2 -Wwrite-strings -fno-common -fstack-protector-strong -fvisibility=hidden
   -include "${CMAKE_SOURCE_DIR}/src/base/banned.h")
+if(APPLE) # with _POSIX_C_SOURCE alone its headers hide what src/os/darwin uses
+  list(APPEND WATTLAW_CFLAGS -D_DARWIN_C_SOURCE)
+endif()
 if(WATTLAW_WERROR)
   list(APPEND WATTLAW_CFLAGS -Werror)
 endif()
