@@ -25,7 +25,7 @@ enum {
     MAX_WAIT_MS = 100,
     // The older models want to hear from us every 3 ms; once after every report is enough for them
     // (the known loggers do no more), and a report is at most this late.
-    MIN_WAIT_MS = 10,
+    MIN_WAIT_MS = 40,
     DRAIN_QUIET_MS = 100,
     MAX_DRAIN_MS = 1500,
 };

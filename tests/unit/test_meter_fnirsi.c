@@ -547,6 +547,34 @@ static void an_unplugged_meter_may_return_elsewhere(void **state) {
     rig_drop(&rig);
 }
 
+// A meter whose reports nobody takes may hang: a socket that is closed with bytes in it tells.
+static void nothing_is_left_behind_at_the_end(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run(&rig);
+    while (rig_command(&rig)) {
+    }
+    for (int i = 0; i < 3; i++) {
+        rig_send_power(&rig, 5);
+    }
+    meter_close(rig.meter);
+    rig.meter = NULL;
+    char byte;
+    assert_int_equal(recv(rig.peer, &byte, 1, 0), 0); // -1 and ECONNRESET otherwise
+    rig_drop(&rig);
+}
+
+static void commands_leave_the_meter_time(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_make(&rig);
+    rig_plug(&rig, "hidraw1", "0003:00002E3C:00005558");
+    int64_t begin_ns = os_now_ns();
+    rig_start(&rig, "fnirsi");
+    assert_true(os_now_ns() - begin_ns >= 3 * 25 * MS);
+    rig_drop(&rig);
+}
+
 // --- verdicts -----------------------------------------------------------------------------------
 
 static struct meter_verdict verdict_of(const struct meter_env *env) {
@@ -733,6 +761,8 @@ int main(void) {
         cmocka_unit_test(a_stalled_reader_catches_up),
         cmocka_unit_test(a_silent_meter_is_started_again),
         cmocka_unit_test(an_unplugged_meter_may_return_elsewhere),
+        cmocka_unit_test(nothing_is_left_behind_at_the_end),
+        cmocka_unit_test(commands_leave_the_meter_time),
         cmocka_unit_test(the_verdict_says_what_to_do),
         cmocka_unit_test(a_meter_in_use_is_busy),
         cmocka_unit_test(a_thread_serves_the_meter),
