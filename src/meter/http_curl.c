@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 static const char *const LIBRARIES[] = {
 #ifdef __APPLE__

@@ -64,6 +64,11 @@ static bool set_limits(struct http_get *http) {
     long protocols = CURLPROTO_HTTP | CURLPROTO_HTTPS;
     bool is_set = curl->easy_setopt(handle, CURLOPT_PROTOCOLS, protocols) == CURLE_OK;
 #endif
+#if LIBCURL_VERSION_NUM >= 0x075700
+    // Else a name server that does not answer would hold the thread for longer than the limit; an
+    // older library does without.
+    curl->easy_setopt(handle, CURLOPT_QUICK_EXIT, 1L);
+#endif
     is_set &= curl->easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
     is_set &= curl->easy_setopt(handle, CURLOPT_NOPROXY, "*") == CURLE_OK;
     is_set &= curl->easy_setopt(handle, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;

@@ -85,7 +85,7 @@ enum wl_status plug_fetch(struct plug *plug, const char *path, const struct http
 
 void plug_read(struct plug *plug, const char *path, plug_take *take, void *context,
                struct meter_reading *out) {
-    const struct http_reply *reply;
+    const struct http_reply *reply = NULL;
     struct meter_channel_reading *channel = &out->channel[0];
     out->t_before_ns = plug->clock->now_ns(plug->clock->context);
     bool is_answered = plug_fetch(plug, path, &reply, NULL) == WL_OK;

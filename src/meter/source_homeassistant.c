@@ -116,7 +116,7 @@ static void close_state(void *state) {
 
 static enum wl_status ask_once(struct homeassistant *home, struct meter_info *info,
                                struct wl_err *err) {
-    const struct http_reply *reply;
+    const struct http_reply *reply = NULL;
     struct homeassistant_state state;
     enum wl_status status = plug_fetch(home->plug, home->path, &reply, err);
     if (status != WL_OK) {

@@ -31,7 +31,7 @@ static bool take(void *context, const struct http_reply *reply, struct meter_cha
 
 static enum wl_status find_component(struct shelly *shelly, unsigned id, struct meter_info *info,
                                      struct wl_err *err) {
-    const struct http_reply *reply;
+    const struct http_reply *reply = NULL;
     int generation = 0;
     double power_w;
     enum wl_status status = plug_fetch(shelly->plug, "/shelly", &reply, err);

@@ -78,7 +78,7 @@ static bool take(void *context, const struct http_reply *reply, struct meter_cha
 
 static enum wl_status ask_once(struct tasmota *tasmota, struct meter_info *info,
                                struct wl_err *err) {
-    const struct http_reply *reply;
+    const struct http_reply *reply = NULL;
     struct tasmota_power power;
     enum wl_status status = make_path(tasmota, err);
     if (status == WL_OK) {

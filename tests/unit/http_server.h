@@ -21,6 +21,10 @@
 
 #include <cmocka.h>
 
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
 enum {
     HTTP_SERVER_ROUTES = 8,
     HTTP_SERVER_CONNECTIONS = 8,
