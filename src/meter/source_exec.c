@@ -12,7 +12,6 @@
 
 #include "base/str.h"
 #include "meter/watt_source.h"
-#include "os/file.h"
 #include "os/process.h"
 
 enum { MAX_WORDS = 64, MAX_COMMAND_BYTES = 4096 };
@@ -58,24 +57,6 @@ static bool split_words(char *text, char *words[MAX_WORDS + 1]) {
     return n > 0;
 }
 
-// As a shell finds it: a name with a slash is a path, others are looked for in $PATH.
-static bool find_program(const char *name, char out[OS_PATH_BYTES]) {
-    const char *path = getenv("PATH");
-    if (strchr(name, '/')) {
-        return str_copy(out, OS_PATH_BYTES, name) && access(out, X_OK) == 0;
-    }
-    for (path = path ? path : "/usr/bin:/bin"; *path;) {
-        size_t len = strcspn(path, ":");
-        int n = snprintf(out, OS_PATH_BYTES, "%.*s/%s", (int)len, path, name);
-        if (len > 0 && len < OS_PATH_BYTES && n < OS_PATH_BYTES && access(out, X_OK) == 0 &&
-            !os_is_dir(out)) {
-            return true;
-        }
-        path += len + (path[len] == ':');
-    }
-    return false;
-}
-
 static enum watt_input_event read_bytes(void *context, char *out, size_t size, size_t *len) {
     struct exec *exec = context;
     ssize_t n = read(exec->fd, out, size);
@@ -117,30 +98,27 @@ static void close_source(void *state) {
 }
 
 static enum wl_status start_program(struct exec *exec, char *words[], struct wl_err *err) {
-    char path[OS_PATH_BYTES];
     int fds[2];
-    if (!find_program(words[0], path)) {
-        return wl_err_set(err, WL_NOT_FOUND,
-                          "no program '%.64s' is to be found; no shell is involved: use \"sh -c "
-                          "'...'\" for pipes and redirections",
-                          words[0]);
-    }
     enum wl_status status = os_pipe(fds, err);
     if (status != WL_OK) {
         return status;
     }
     exec->fd = fds[0];
     fcntl(exec->fd, F_SETFL, fcntl(exec->fd, F_GETFL) | O_NONBLOCK);
-    words[0] = path;
     struct os_spawn spawn = {.argv = (const char *const *)words,
                              .socket_fd = -1,
                              .output_fd = fds[1],
-                             .dies_with_parent = true};
+                             .dies_with_parent = true,
+                             .searches_path = true};
     pid_t pid = 0;
     status = os_spawn(&spawn, &pid, err);
     close(fds[1]);
-    exec->pid = status == WL_OK ? pid : 0;
-    return status;
+    if (status != WL_OK) {
+        wl_err_prefix(err, "no shell is involved (\"sh -c '...'\" is one)");
+        return status;
+    }
+    exec->pid = pid;
+    return WL_OK;
 }
 
 static enum wl_status start(struct exec *exec, const char *command, struct meter_info *info,

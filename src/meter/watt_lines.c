@@ -291,17 +291,21 @@ void watt_stream_add(struct watt_stream *stream, const char *data, size_t len,
     stream->wall_minus_clock_ns = wall_minus_clock_ns;
 }
 
+static void want_gap(struct watt_stream *stream) {
+    stream->is_gap_due = stream->has_point && !stream->is_in_gap;
+}
+
 void watt_stream_break(struct watt_stream *stream) {
     stream->first = stream->end = 0;
     stream->is_cut = false;
     stream->has_base = false;
-    stream->is_gap_due = stream->has_point;
+    want_gap(stream);
 }
 
 static void note_bad(struct watt_stream *stream, const char *line) {
     stream->n_bad++;
     stream->n_bad_run++;
-    stream->is_gap_due = stream->has_point;
+    want_gap(stream);
     stream->ahead_ns = 0;
     str_copy(stream->bad, sizeof stream->bad, line);
 }
@@ -335,7 +339,7 @@ static bool own_to_clock(struct watt_stream *stream, int64_t own_ns, int64_t *t_
     int64_t distance_ns = own_ns - stream->arrived_ns;
     if (stream->has_base && own_ns < stream->last_own_ns - UNITS_NS_PER_S) {
         stream->has_base = false; // the logger was started again
-        stream->is_gap_due = stream->has_point;
+        want_gap(stream);
     }
     if (!stream->has_base) {
         bool is_same = distance_ns > -SAME_CLOCK_NS && distance_ns <= MAX_AHEAD_NS;
@@ -386,6 +390,7 @@ static bool is_in_order(struct watt_stream *stream, const struct watt_point *poi
 
 static bool hand_out(struct watt_stream *stream, const struct watt_point *point) {
     stream->has_point = true;
+    stream->is_in_gap = false;
     stream->last_ns = middle_ns(point);
     return true;
 }
@@ -393,6 +398,7 @@ static bool hand_out(struct watt_stream *stream, const struct watt_point *point)
 // Of the last point's time: it says only that something is missing after it.
 static bool hand_out_gap(struct watt_stream *stream, struct watt_point *out) {
     stream->is_gap_due = false;
+    stream->is_in_gap = true;
     *out = (struct watt_point){stream->last_ns, stream->last_ns, 0, true};
     return true;
 }

@@ -49,8 +49,8 @@ struct watt_stream {
     bool is_history; // what comes was written before: only lines with a date have a known time
     char text[WATT_CHUNK_BYTES + WATT_LINE_BYTES];
     size_t first, end;
-    bool is_cut; // inside a line that is too long
-    bool is_gap_due;
+    bool is_cut;                // inside a line that is too long
+    bool is_gap_due, is_in_gap; // however many lines are bad, it is one gap
     int64_t arrived_after_ns, arrived_ns, wall_minus_clock_ns;
     bool has_base;
     int64_t base_ns, last_own_ns; // clock of the environment minus the lines' own clock
