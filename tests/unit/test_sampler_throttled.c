@@ -5,7 +5,6 @@
 #include "sampler/machine.h"
 #include "sampler/sampler.h"
 
-static const char SYSFS_FILE[] = "/sys/devices/platform/soc/soc:firmware/get_throttled";
 static const int64_t MS = 1000000;
 
 static int64_t g_now_ns;
@@ -103,14 +102,20 @@ static void ordinary_rows_ask_once_a_second_at_most(void **state) {
 
 static void the_file_is_preferred(void **state) {
     (void)state;
-    struct rig rig;
-    rig_make(&rig, "throttled=0x0");
-    test_tree_write(&rig.tree, SYSFS_FILE, "50005\n");
-    rig_start(&rig);
-    assert_int_equal(flags_now(&rig),
-                     SAMPLER_HAS_THROTTLE | SAMPLER_IS_THROTTLED | SAMPLER_IS_UNDERVOLT);
-    assert_int_equal(rig.fake.n_ioctl, 0);
-    rig_drop(&rig);
+    static const char *const FILES[] = {
+        "/sys/devices/platform/soc/soc:firmware/get_throttled",
+        "/sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled"};
+    for (size_t i = 0; i < sizeof FILES / sizeof FILES[0]; i++) {
+        struct rig rig;
+        rig_make(&rig, "throttled=0x0");
+        test_tree_write(&rig.tree, FILES[i], "50005\n");
+        test_tree_write(&rig.tree, "/sys/devices/platform/soc-audio/uevent", "\n");
+        rig_start(&rig);
+        assert_int_equal(flags_now(&rig),
+                         SAMPLER_HAS_THROTTLE | SAMPLER_IS_THROTTLED | SAMPLER_IS_UNDERVOLT);
+        assert_int_equal(rig.fake.n_ioctl, 0);
+        rig_drop(&rig);
+    }
 }
 
 static void a_firmware_without_the_command_is_asked_once(void **state) {
