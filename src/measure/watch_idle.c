@@ -15,15 +15,17 @@ static const int64_t MIN_NEEDED_NS = 3000000000, MAX_NEEDED_NS = 20000000000;
 static const double BETTER_PCT = 0.2; // a new stretch must be lower by this
 
 // A counter that refreshes rarely stands still between: bins hold two refreshes.
-static int64_t bin_ns(const struct meter_info *info) {
+static int64_t bin_ns(const struct meter_info *info, int64_t stretch_ns) {
     int64_t refresh_ns = info->native_period_ns * (meter_kind_is_counter(info->kind) ? 2 : 1);
-    return refresh_ns > POWER_BIN_NS ? refresh_ns : POWER_BIN_NS;
+    int64_t wanted_ns =
+        stretch_ns / WANTED_BINS < POWER_BIN_NS ? stretch_ns / WANTED_BINS : POWER_BIN_NS;
+    return refresh_ns > wanted_ns ? refresh_ns : wanted_ns;
 }
 
 int64_t watch_idle_needed_ns(const struct meter_set *meters) {
     int64_t needed_ns = MIN_NEEDED_NS;
     for (size_t i = 0; i < meters->n; i++) {
-        int64_t own_ns = WANTED_BINS * bin_ns(meter_info(meters->meter[i]));
+        int64_t own_ns = (WANTED_BINS + 1) * bin_ns(meter_info(meters->meter[i]), MIN_NEEDED_NS);
         needed_ns = own_ns > needed_ns ? own_ns : needed_ns;
     }
     return needed_ns < MAX_NEEDED_NS ? needed_ns : MAX_NEEDED_NS;
@@ -68,11 +70,12 @@ static void find_power(const struct meter_info *info, const struct sampler_row *
     struct series watts;
     series_init(&watts, n + 1);
     const struct sampler_row *last = NULL;
+    int64_t width_ns = bin_ns(info, out->t1_ns - out->t0_ns);
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(rows[i].energy_j[index])) {
             continue;
         }
-        if (last && rows[i].t_ns - last->t_ns < bin_ns(info)) {
+        if (last && rows[i].t_ns - last->t_ns < width_ns) {
             continue;
         }
         if (last) {

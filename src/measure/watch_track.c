@@ -86,14 +86,23 @@ static void add_ram(struct watch_ram *ram, int64_t t_ns, int64_t bytes) {
     ram->mib = mib;
 }
 
+// No process is left; the last reading is held until now.
+static void end_ram(struct watch_ram *ram, int64_t t_ns) {
+    if (ram->has_reading && !ram->is_over) {
+        ram->auc_mib_s += series_seconds(ram->t_ns, t_ns) * ram->mib;
+    }
+    ram->is_over = true;
+    ram->mib = 0;
+}
+
 static void read_tree(struct watch_track *track, int64_t t_ns, bool is_full) {
     bool wants_pss = !track->has_refused_pss && (is_full || t_ns >= track->next_pss_ns);
     int64_t before_ns = os_thread_cpu_ns();
     process_tree_read(track->tree, wants_pss, &track->now);
     track->n_most = track->now.n_processes > track->n_most ? track->now.n_processes : track->n_most;
-    if (track->now.n_processes == 0) { // ended
-        track->rss.mib = track->pss.mib = 0;
-        track->rss.is_over = track->pss.is_over = true;
+    if (track->now.n_processes == 0) {
+        end_ram(&track->rss, t_ns);
+        end_ram(&track->pss, t_ns);
         return;
     }
     add_ram(&track->rss, t_ns, track->now.rss_bytes);
