@@ -1,6 +1,7 @@
 // A laptop's own battery: all the machine draws (screen included) while nothing else feeds it. On
 // mains a battery says nothing about the machine, so a reading then is a gap. The figure is new
 // every 1 to 30 s only: windows of minutes, not of single answers.
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,11 +249,16 @@ static enum wl_status open_source(const struct meter_env *env, const char *argum
 
 // --- read ---------------------------------------------------------------------------------------
 
-// Unreadable counts as online: then nothing is known.
+// A supply that was unplugged together with its port feeds nothing. One that cannot be read counts
+// as online: then nothing is known.
 static bool is_on_mains(struct state *state) {
     for (size_t i = 0; i < state->n_mains; i++) {
-        int64_t online;
-        if (!read_number(&state->mains[i], &online) || online != 0) {
+        char text[16];
+        size_t len;
+        int error = kept_file_read(&state->mains[i], text, sizeof text, &len);
+        uint64_t online;
+        bool is_absent = error == ENOENT || error == ENODEV;
+        if (!is_absent && (error || !str_parse_u64(text, &online) || online != 0)) {
             return true;
         }
     }

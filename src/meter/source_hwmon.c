@@ -83,8 +83,10 @@ static void describe_refusal(enum wl_status status, const struct wl_err *err,
     static const char READ_FIX[] =
         "until the next boot: sudo chmod a+r /sys/class/hwmon/hwmon*/energy*_input";
     static const char MISSING_FIX[] =
-        "for an INA chip on a Raspberry Pi, a line in /boot/firmware/config.txt, for example:\n"
-        "  dtoverlay=i2c-sensor,ina226,addr=0x40,shunt-resistor=10000\n"
+        "for an INA chip (here an INA226 at 0x40 of bus 1), until the next boot:\n"
+        "  sudo modprobe i2c-dev && sudo modprobe ina2xx\n"
+        "  echo ina226 0x40 | sudo tee /sys/bus/i2c/devices/i2c-1/new_device\n"
+        "  and its shunt, in microohms, into shunt_resistor of the new /sys/class/hwmon folder\n"
         "for a POWER-Z KM002C or KM003C: Linux 6.7 or newer, and sudo modprobe powerz";
     out->availability = status == WL_PERMISSION ? METER_PERMISSION
                         : status == WL_USAGE    ? METER_ON_REQUEST

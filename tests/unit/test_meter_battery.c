@@ -196,6 +196,8 @@ static void nonsense_is_a_gap_and_never_zero(void **state) {
     (void)state;
     struct rig rig;
     rig_make(&rig);
+    set(&rig, "port0", "type", "USB");
+    set(&rig, "port0", "online", "0");
     add_battery(&rig, "BAT0", "Discharging", "10000000");
     rig_open(&rig);
     assert_true(rig_read(&rig).is_valid);
@@ -223,8 +225,14 @@ static void nonsense_is_a_gap_and_never_zero(void **state) {
         set(&rig, "BAT0", "status", "Discharging");
         assert_true(rig_read(&rig).is_valid);
     }
-    // The battery is taken out and put back.
+    set(&rig, "AC", "online", "maybe");
+    assert_false(rig_read(&rig).is_valid);
+    set(&rig, "AC", "online", "0");
+    // A dock with its port is pulled: it feeds nothing.
     char path[1024];
+    assert_int_equal(unlink(test_tree_path(&rig.tree, SUPPLY "/port0/online")), 0);
+    assert_true(rig_read(&rig).is_valid);
+    // The battery is taken out and put back.
     snprintf(path, sizeof path, "%s", test_tree_path(&rig.tree, SUPPLY "/BAT0/power_now"));
     assert_int_equal(unlink(path), 0);
     assert_false(rig_read(&rig).is_valid);
