@@ -131,8 +131,8 @@ struct calibrate_result {
     enum meter_scope scope;     // the reference's
     double reference_error_rel; // 1 sigma, systematic
     double reference_offset_error_w;
-    struct series_lag reference_lag; // as target_lag
-    int64_t reference_stated_lag_ns;
+    struct series_lag reference_lag;         // as target_lag
+    const struct meter_info *reference_info; // borrowed from the meter; NULL when asked for
     struct calibrate_finding finding[SAMPLER_MAX_METERS + 1];
     size_t n_findings;
 };

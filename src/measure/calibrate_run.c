@@ -82,7 +82,7 @@ static enum wl_status choose_meters(struct run *run, struct wl_err *err) {
     result->reference_error_rel = reference ? reference->gain_error_rel : o->asked_error_rel;
     if (reference) {
         result->reference_offset_error_w = reference->offset_error_w;
-        result->reference_stated_lag_ns = reference->lag_ns;
+        result->reference_info = reference;
         run->meter[run->n_meters++] = o->reference;
     }
     return WL_OK;

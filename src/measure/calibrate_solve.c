@@ -104,12 +104,13 @@ static void refuse(struct calibrate_finding *f, const char *why) {
     str_copy(f->reason, sizeof f->reason, why);
 }
 
+// What was found comes on top of what the source has stated, by which the readings were corrected.
 static void set_lag(struct meter_calibration *item, const struct series_lag *lag,
-                    int64_t stated_ns) {
+                    const struct meter_info *info) {
     if (lag->is_found && lag->lag_sd_ns > 0) {
-        item->lag_ns = stated_ns + lag->lag_ns;
+        item->lag_ns = info->lag_ns + lag->lag_ns;
         item->lag_sd_ns = lag->lag_sd_ns;
-        item->smoothing_ns = lag->smoothing_ns;
+        item->smoothing_ns = info->smoothing_ns + lag->smoothing_ns;
     }
 }
 
@@ -178,7 +179,7 @@ static struct calibrate_finding solve_line(const struct calibrate_result *r, siz
     f.scope_before = info->scope;
     f.claimed_before_rel = info->gain_error_rel;
     f.before_rel = net_error(r, index, 1);
-    set_lag(&f.item, &r->target_lag[index], info->lag_ns);
+    set_lag(&f.item, &r->target_lag[index], info);
     if (info->scope > r->scope) {
         refuse(&f, "it includes more of the machine than the reference does");
         return f;
@@ -358,7 +359,7 @@ static struct calibrate_finding reference_lag(const struct calibrate_result *r) 
     f.scope_before = r->scope;
     f.item.is_lag_only = true;
     f.item.r2 = r->reference_lag.correlation * r->reference_lag.correlation;
-    set_lag(&f.item, &r->reference_lag, r->reference_stated_lag_ns);
+    set_lag(&f.item, &r->reference_lag, r->reference_info);
     return f;
 }
 
@@ -375,7 +376,7 @@ enum wl_status calibrate_solve(const struct calibrate_options *options, struct c
     if (options->prior) {
         r->finding[r->n_findings++] = solve_model(r, options->prior);
     }
-    if (options->reference && r->reference_lag.is_found) {
+    if (r->reference_info && r->reference_lag.is_found) {
         r->finding[r->n_findings++] = reference_lag(r);
     }
     return WL_OK;

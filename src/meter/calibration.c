@@ -37,6 +37,17 @@ enum wl_status meter_calibration_put(struct meter_calibration_set *set,
     return WL_OK;
 }
 
+bool meter_calibration_remove(struct meter_calibration_set *set, const char *source) {
+    for (size_t i = 0; i < set->n; i++) {
+        if (strcmp(set->item[i].source, source) == 0) {
+            set->n--;
+            memmove(&set->item[i], &set->item[i + 1], (set->n - i) * sizeof set->item[i]);
+            return true;
+        }
+    }
+    return false;
+}
+
 static void apply_lag(const struct meter_calibration *item, struct meter_info *info) {
     if (item->lag_sd_ns > 0) {
         info->lag_ns = item->lag_ns;

@@ -59,6 +59,9 @@ const struct meter_calibration *meter_calibration_find(const struct meter_calibr
 enum wl_status meter_calibration_put(struct meter_calibration_set *set,
                                      const struct meter_calibration *item, struct wl_err *err);
 
+// False when there was none for that source.
+bool meter_calibration_remove(struct meter_calibration_set *set, const char *source);
+
 // Channel scales, offset, errors, lag, scope and label of a measuring source. The scope is only
 // ever widened to the reference's: package watts fitted against a wall meter speak for the wall.
 void meter_calibration_apply(const struct meter_calibration *item, struct meter_info *info);

@@ -67,6 +67,10 @@ static void test_put_and_find(void **state) {
     assert_int_equal(meter_calibration_put(&set, &again, NULL), WL_OK);
     assert_int_equal(set.n, 2); // replaced
     assert_near(meter_calibration_find(&set, "powercap")->gain.gain, 2, 0);
+    assert_false(meter_calibration_remove(&set, "shelly"));
+    assert_true(meter_calibration_remove(&set, "powercap"));
+    assert_int_equal(set.n, 1);
+    assert_string_equal(set.item[0].source, "estimate");
     struct wl_err err;
     for (int i = 0; set.n < METER_MAX_CALIBRATIONS; i++) {
         snprintf(again.source, sizeof again.source, "source-%d", i);
