@@ -151,7 +151,8 @@ static void judge(const struct meter_env *env, struct meter_verdict *out) {
         snprintf(out->reason, sizeof out->reason,
                  "%s is there, but only its group (video) may open it", vcio.path);
     } else {
-        say(out, METER_MISSING, err.message, MISSING_FIX);
+        bool is_here = env->devices || platform_is_machine_root(env->root);
+        say(out, METER_MISSING, err.message, is_here ? MISSING_FIX : "");
     }
 }
 

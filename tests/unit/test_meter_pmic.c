@@ -344,6 +344,19 @@ static void a_missing_rail_elsewhere_does_not_matter(void **state) {
     rig_drop(&rig);
 }
 
+static void a_missing_rail_of_a_part_is_a_gap(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_make(&rig, FAKE_ADC);
+    rig_open(&rig, "pmic:dram");
+    assert_true(rig_read(&rig, 0).is_valid);
+    rig.fake.adc = adc_with("    DDR_VDDQ_A current(4)=0.00000000A\n", "");
+    expect_gap(&rig); // half the memory is not the memory
+    rig.fake.adc = FAKE_ADC;
+    assert_true(rig_read(&rig, STEP_NS).is_valid);
+    rig_drop(&rig);
+}
+
 static void a_device_that_goes_may_come_back(void **state) {
     (void)state;
     struct rig rig;
@@ -450,6 +463,11 @@ static void verdicts_say_what_to_do(void **state) {
     verdict = verdict_of(&rig.env);
     assert_int_equal(verdict.availability, METER_MISSING);
     assert_non_null(strstr(verdict.fix, "--device /dev/vcio"));
+    rig.env.devices = NULL;
+    verdict = verdict_of(&rig.env);
+    assert_int_equal(verdict.availability, METER_MISSING);
+    assert_non_null(strstr(verdict.reason, "another machine"));
+    assert_string_equal(verdict.fix, "");
     rig.env.root = test_root("pi4");
     verdict = verdict_of(&rig.env);
     assert_int_equal(verdict.availability, METER_WRONG_HARDWARE);
@@ -481,6 +499,7 @@ int main(void) {
         cmocka_unit_test(a_step_of_the_load_lies_within_the_bound),
         cmocka_unit_test(a_poor_answer_is_a_gap_and_never_zero),
         cmocka_unit_test(a_missing_rail_elsewhere_does_not_matter),
+        cmocka_unit_test(a_missing_rail_of_a_part_is_a_gap),
         cmocka_unit_test(a_device_that_goes_may_come_back),
         cmocka_unit_test(one_stutter_does_not_spoil_the_start),
         cmocka_unit_test(an_answer_that_stays_poor_is_refused),
