@@ -157,6 +157,10 @@ static void several_batteries_add_up(void **state) {
     assert_float_equal(rig_read(&rig).power_w, 4, 1e-9);
     set(&rig, "BAT0", "status", "Charging");
     assert_false(rig_read(&rig).is_valid);
+    set(&rig, "BAT0", "status", "Full");
+    set(&rig, "BAT1", "status", "Not charging");
+    set(&rig, "BAT1", "power_now", "0");
+    assert_false(rig_read(&rig).is_valid); // all rest: something else feeds the machine
     rig_drop(&rig);
 }
 

@@ -272,6 +272,7 @@ static void jetson_labels_elsewhere_are_not_trusted(void **state) {
     struct meter_verdict verdict = verdict_of(&rig.env);
     assert_int_equal(verdict.availability, METER_ON_REQUEST);
     assert_non_null(strstr(verdict.reason, "hwmon:ina3221/VDD_IN, hwmon:ina3221/pump"));
+    assert_null(strstr(verdict.reason, "NC")); // not connected
     rig_refuse(&rig, "hwmon", WL_USAGE, "hwmon:ina3221/pump");
     rig_open(&rig, "hwmon:ina3221/pump");
     assert_float_equal(rig_read(&rig).power_w, 1.2, 1e-9);
