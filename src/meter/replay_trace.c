@@ -62,10 +62,11 @@ static json_t *info_json(const struct meter_info *info_) {
     for (size_t i = 0; i < info.n_channels; i++) {
         json_array_append_new(channels, channel_json(&info.channel[i]));
     }
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o}", "name", info.name, "title", info.title, "kind",
-        KIND_NAMES[info.kind], "scope", meter_scope_name(info.scope), "unit", info.unit, "label",
-        record_label_name(info.label), "includes_dram", info.includes_dram, "channels", channels);
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o}", "name", info.name, "title",
+                  info.title, "kind", KIND_NAMES[info.kind], "scope", meter_scope_name(info.scope),
+                  "unit", info.unit, "label", record_label_name(info.label), "includes_dram",
+                  info.includes_dram, "is_stamped", info.is_stamped, "channels", channels);
     for (size_t i = 0; i < N_TIMES; i++) {
         json_object_set_new(object, TIMES[i].name, json_integer(*time_of(&info, i)));
     }
@@ -153,7 +154,8 @@ static enum wl_status read_words(const json_t *object, struct replay_header *out
         (status = wl_json_get_string(object, "scope", &scope, err)) ||
         (status = wl_json_get_string(object, "unit", &unit, err)) ||
         (status = wl_json_get_string(object, "label", &label, err)) ||
-        (status = wl_json_get_bool(object, "includes_dram", &out->info.includes_dram, err))) {
+        (status = wl_json_get_bool(object, "includes_dram", &out->info.includes_dram, err)) ||
+        (status = wl_json_get_bool(object, "is_stamped", &out->info.is_stamped, err))) {
         return status;
     }
     const char *scopes[METER_SCOPE_WALL + 1];

@@ -230,6 +230,39 @@ static bool parse_power(const struct fields *fields, size_t *index, struct watt_
     return out->power_w >= 0 && out->power_w <= WATT_MAX_W;
 }
 
+// A date may have a blank in it, so it is taken before the rest is cut into fields.
+static bool take_fields(char *line, struct fields *out, struct watt_line *parsed) {
+    const char *rest = line;
+    bool has_date = take_date(&rest, parsed);
+    if (has_date) {
+        out->field[out->n++] = line;
+        rest += strspn(rest, " \t");
+        rest += *rest == ',' || *rest == ';';
+        rest += strspn(rest, " \t");
+    }
+    split(line + (rest - line), out);
+    return has_date;
+}
+
+// Nothing but a time and a power, or a power alone, each with or without its unit.
+static bool parse_two(const struct fields *fields, bool has_date, struct watt_line *out) {
+    bool is_alone = fields->n == 1 || (fields->n == 2 && unit_watts(fields->field[1]) > 0);
+    bool has_time = has_date || !is_alone;
+    size_t index = has_time;
+    if (has_time && !has_date && !(fields->n > 1 && parse_number_time(fields->field[0], out))) {
+        return false;
+    }
+    return parse_power(fields, &index, out) && index == fields->n;
+}
+
+static bool parse_column(const struct fields *fields, bool has_date, unsigned column,
+                         struct watt_line *out) {
+    size_t index = column - 1;
+    bool has_time =
+        has_date || column == 1 || (fields->n > 0 && parse_number_time(fields->field[0], out));
+    return has_time && parse_power(fields, &index, out);
+}
+
 enum watt_line_kind watt_line_parse(const char *text, unsigned column, struct watt_line *out) {
     char copy[WATT_LINE_BYTES];
     struct fields fields = {0};
@@ -241,32 +274,10 @@ enum watt_line_kind watt_line_parse(const char *text, unsigned column, struct wa
     if (!line[0] || line[0] == '#' || str_starts_with(line, "//")) {
         return WATT_LINE_SKIPPED;
     }
-    const char *rest = line;
-    bool has_time = take_date(&rest, out);
-    size_t index = has_time ? 1 : 0;
-    if (has_time) {
-        fields.field[fields.n++] = line;
-        rest += strspn(rest, " \t");
-        rest += *rest == ',' || *rest == ';';
-        rest += strspn(rest, " \t");
-    }
-    split(line + (rest - line), &fields);
-    if (column == 0) {
-        // Alone, or alone with its unit, the number is the power.
-        bool is_alone = fields.n == 1 || (fields.n == 2 && unit_watts(fields.field[1]) > 0);
-        if (!has_time && !is_alone) {
-            has_time = fields.n > 1 && parse_number_time(fields.field[0], out);
-            index = 1;
-        }
-        bool is_timed = has_time || is_alone;
-        return is_timed && parse_power(&fields, &index, out) && index == fields.n ? WATT_LINE_POWER
-                                                                                  : WATT_LINE_BAD;
-    }
-    if (!has_time && column > 1 && !(fields.n > 0 && parse_number_time(fields.field[0], out))) {
-        return WATT_LINE_BAD;
-    }
-    index = column - 1;
-    return parse_power(&fields, &index, out) ? WATT_LINE_POWER : WATT_LINE_BAD;
+    bool has_date = take_fields(line, &fields, out);
+    bool is_good =
+        column ? parse_column(&fields, has_date, column, out) : parse_two(&fields, has_date, out);
+    return is_good ? WATT_LINE_POWER : WATT_LINE_BAD;
 }
 
 // --- from bytes to points -----------------------------------------------------------------------

@@ -66,9 +66,8 @@ static bool set_option(struct watt_options *o, const char *key, const char *valu
     }
     if (strcmp(key, "mean") == 0) {
         *expected = "0 or 1";
-        is_good = parse_within(value, 0, 1, &number);
-        o->is_mean = number > 0;
-        return is_good;
+        o->meaning = strcmp(value, "1") == 0 ? WATT_MEANING_MEAN : WATT_MEANING_INSTANT;
+        return strcmp(value, "0") == 0 || o->meaning == WATT_MEANING_MEAN;
     }
     *expected = "a field's number, 1 to 32";
     is_good = parse_within(value, 1, WATT_MAX_COLUMN, &number);
@@ -247,17 +246,24 @@ static enum wl_status say_ended(const struct watt_source *source, struct wl_err 
                       source->stream.n_good ? "" : " without a line of watts");
 }
 
+// Not knowing whether lines are means, they are 0 to half a period old: uniform, sd =
+// width/sqrt(12).
+static void set_lag(const struct watt_options *o, int64_t period_ns, struct meter_info *info) {
+    bool is_known = o->meaning != WATT_MEANING_UNKNOWN, has_lag = !isnan(o->lag_s);
+    double half_s = is_known ? 0 : (double)period_ns * 0.5e-9;
+    double lag_s = (has_lag ? o->lag_s : 0) + half_s / 2;
+    info->lag_ns = (int64_t)(lag_s * 1e9);
+    info->lag_sd_ns = (int64_t)(hypot(half_s / sqrt(12), has_lag ? 0 : UNSTATED_LAG_SD_S) * 1e9);
+}
+
 static void describe(const struct watt_source *source, int64_t period_ns, struct meter_info *info) {
     const struct watt_options *o = &source->options;
-    bool has_lag = !isnan(o->lag_s);
-    info->kind = METER_GAUGE_INSTANT;
+    info->kind = o->meaning == WATT_MEANING_MEAN ? METER_GAUGE_AVERAGED : METER_GAUGE_INSTANT;
     info->scope = o->scope;
     info->unit = "W";
     info->native_period_ns = info->poll_period_ns = period_ns;
-    // Readings are taken to be half a period old, as a value that is looked up is. That holds for a
-    // line that is the mean since the last one; others are new when they are written.
-    info->lag_ns = (int64_t)((has_lag ? o->lag_s : 0) * 1e9) - (o->is_mean ? 0 : period_ns / 2);
-    info->lag_sd_ns = has_lag ? 0 : (int64_t)(UNSTATED_LAG_SD_S * 1e9);
+    info->is_stamped = true; // each line once, when it was made
+    set_lag(o, period_ns, info);
     info->quantum = source->stream.quantum_w > 0 ? source->stream.quantum_w : DEFAULT_QUANTUM_W;
     info->includes_dram = o->scope >= METER_SCOPE_BOARD;
     info->may_block = true;

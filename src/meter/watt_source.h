@@ -10,15 +10,17 @@
 #define WATT_OPTIONS_HELP                                                                          \
     "lines 'time watts' or 'watts'; put options in front, each with a colon behind, as in "        \
     "'scope=board:gain=0.01:': scope (cpu, soc, board, wall), gain (its error, 1 sigma, "          \
-    "relative), offset (its error in W), period (s), lag (s), mean=1 (a line is the mean since "   \
-    "the last one), column (of the watts)"
+    "relative), offset (its error in W), period (s), lag (s), mean (1: a line is the mean since "  \
+    "the last one, 0: the power just then), column (of the watts)"
+
+enum watt_meaning { WATT_MEANING_UNKNOWN, WATT_MEANING_INSTANT, WATT_MEANING_MEAN };
 
 struct watt_options {
     enum meter_scope scope;
     double gain_error_rel, offset_error_w;
     double period_s; // 0: found by a look
     double lag_s;    // NaN: not stated
-    bool is_mean;
+    enum watt_meaning meaning;
     unsigned column;
 };
 

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/buf.h"
+#include "base/rng.h"
 #include "meter/meter.h"
 #include "meter/meter_total.h"
 #include "meter/watt_lines.h"
@@ -253,9 +254,10 @@ static void options_come_in_front(void **state) {
     assert_string_equal(rest, "sh -c 'x=1:2'");
     assert_true(options.scope == METER_SCOPE_BOARD && options.gain_error_rel == 0.01 &&
                 options.offset_error_w == 0 && options.period_s == 0.5 && options.lag_s == 1 &&
-                options.is_mean && options.column == 3);
-    static const char *const BAD[] = {"scope=desk:x", "gain=2:x",  "gain=nan:x", "period=0:x",
-                                      "column=0:x",   "scope=cpu", "",           "scope=cpu:"};
+                options.meaning == WATT_MEANING_MEAN && options.column == 3);
+    static const char *const BAD[] = {
+        "scope=desk:x", "gain=2:x",   "mean=2:x",  "mean=:x", "gain=nan:x",
+        "period=0:x",   "column=0:x", "scope=cpu", "",        "scope=cpu:"};
     for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
         assert_int_equal(watt_options_parse(BAD[i], &options, &rest, &err), WL_USAGE);
     }
@@ -290,14 +292,17 @@ static void a_command_is_read_until_it_ends(void **state) {
     struct meter *meter;
     struct wl_err err = {0};
     double watts[3];
-    if (meter_open(&env,
-                   "exec:period=0.02:scope=board:sh -c 'for w in 4 5 6; do echo $w; sleep 0.05; "
-                   "done; exit 3'",
-                   &meter, &err) != WL_OK) {
+    if (meter_open(
+            &env,
+            "exec:period=0.02:mean=1:scope=board:sh -c 'for w in 4 5 6; do echo $w; sleep 0.05; "
+            "done; exit 3'",
+            &meter, &err) != WL_OK) {
         fail_msg("%s", err.message);
     }
     const struct meter_info *info = meter_info(meter);
     assert_int_equal(info->scope, METER_SCOPE_BOARD);
+    assert_int_equal(info->kind, METER_GAUGE_AVERAGED);
+    assert_int_equal(info->lag_ns, 0);
     assert_int_equal(info->native_period_ns, 20000000);
     assert_true(info->may_block && info->includes_dram);
     assert_non_null(strstr(info->title, "'sh'"));
@@ -323,7 +328,10 @@ static void the_look_finds_the_period(void **state) {
     const struct meter_info *info = meter_info(meter);
     assert_true(info->native_period_ns > 35000000 && info->native_period_ns < 90000000);
     assert_true(fabs(info->quantum - 0.01) < 1e-9);
-    assert_int_equal(info->lag_ns, -info->native_period_ns / 2);
+    // Means or not, nobody said: the lines are 0 to half a period old.
+    assert_true(info->is_stamped && info->kind == METER_GAUGE_INSTANT);
+    assert_true(llabs(info->lag_ns - info->native_period_ns / 4) < 1000);
+    assert_true(info->lag_sd_ns >= 100000000 && info->lag_sd_ns < 110000000);
     double watts[12]; // what the look saw is not lost
     assert_true(gather(meter, watts, 12, &err));
     assert_true(watts[0] == 4.25 && watts[11] == 4.25);
@@ -491,6 +499,89 @@ static void a_finished_file_gives_its_joules(void **state) {
     test_tree_remove(&tree);
 }
 
+// --- intervals ----------------------------------------------------------------------------------
+
+enum { IDLE_W = 3, LOAD_W = 8 };
+
+// True joules from `from_s` to `to_s` when the load lasts from 30 s to `end_s`.
+static double true_joules(double from_s, double to_s, double end_s) {
+    double loaded_s = fmax(0, fmin(to_s, end_s) - fmax(from_s, 30));
+    return IDLE_W * (to_s - from_s) + (LOAD_W - IDLE_W) * loaded_s;
+}
+
+// A log of a load of random length and phase, one line per second, which is the power just then or
+// the mean since the last line.
+static void write_log(const char *path, int64_t wall0_ns, double phase_s, double end_s,
+                      bool is_mean) {
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    for (int i = 1; i < 90; i++) {
+        double t_s = phase_s + i;
+        double power_w = is_mean                     ? true_joules(t_s - 1, t_s, end_s)
+                         : t_s >= 30 && t_s <= end_s ? LOAD_W
+                                                     : IDLE_W;
+        int64_t t_ns = wall0_ns + (int64_t)(t_s * 1e9);
+        buf_printf(&text, "%lld.%06lld %.4f\n", (long long)(t_ns / S), (long long)(t_ns % S / 1000),
+                   power_w);
+    }
+    assert_int_equal(os_write_atomic(path, text.data, text.len, NULL), WL_OK);
+    buf_release(&text);
+}
+
+static bool is_covered(const char *name, int64_t t0_ns, double end_s) {
+    struct meter_env env = {.has_no_threads = true};
+    struct meter *meter;
+    struct meter_total *total;
+    struct meter_energy energy;
+    assert_int_equal(meter_open(&env, name, &meter, NULL), WL_OK);
+    assert_int_equal(meter_total_new(meter_info(meter), NULL, &total, NULL), WL_OK);
+    struct meter_reading reading = {.has_more = true};
+    while (reading.has_more) {
+        assert_int_equal(meter_read(meter, &reading, NULL), WL_OK);
+        assert_int_equal(meter_total_feed(total, &reading, NULL, NULL), WL_OK);
+    }
+    assert_int_equal(
+        meter_total_window(total, t0_ns + 30 * S, t0_ns + (int64_t)(end_s * 1e9), &energy, NULL),
+        WL_OK);
+    meter_total_free(total);
+    meter_close(meter);
+    assert_true(energy.coverage > 0.999);
+    return fabs(energy.gross_j - true_joules(30, end_s, end_s)) <= 1.96 * energy.sd_j;
+}
+
+static void the_truth_lies_in_the_interval(void **state) {
+    (void)state;
+    static const struct {
+        const char *options;
+        bool is_mean;
+    } CASES[] = {{"period=1:", false},
+                 {"period=1:", true},
+                 {"period=1:mean=1:lag=0:", true},
+                 {"period=1:mean=0:lag=0:", false}};
+    enum { N = 200 };
+    struct test_tree tree;
+    struct rng rng;
+    test_tree_make(&tree);
+    rng_seed(&rng, 21);
+    for (size_t c = 0; c < sizeof CASES / sizeof CASES[0]; c++) {
+        int n = 0;
+        for (int i = 0; i < N; i++) {
+            char name[512];
+            double end_s = 40 + 20 * rng_uniform(&rng);
+            int64_t t0_ns = os_now_ns() - 100 * S, wall0_ns = os_wall_ns() - 100 * S;
+            write_log(test_tree_path(&tree, "/log"), wall0_ns, rng_uniform(&rng), end_s,
+                      CASES[c].is_mean);
+            snprintf(name, sizeof name, "csv:%s%s/log", CASES[c].options, tree.root);
+            n += is_covered(name, t0_ns, end_s);
+        }
+        if (n < N * 92 / 100) {
+            fail_msg("options '%s', lines are %s: %d of %d intervals cover the truth",
+                     CASES[c].options, CASES[c].is_mean ? "means" : "instants", n, N);
+        }
+    }
+    test_tree_remove(&tree);
+}
+
 static void a_thread_stamps_lines_as_they_arrive(void **state) {
     (void)state;
     struct meter_env env = {0};
@@ -563,6 +654,7 @@ int main(void) {
         cmocka_unit_test(writers_of_a_fifo_come_and_go),
         cmocka_unit_test(a_file_is_followed_through_rotation),
         cmocka_unit_test(a_finished_file_gives_its_joules),
+        cmocka_unit_test(the_truth_lies_in_the_interval),
         cmocka_unit_test(a_thread_stamps_lines_as_they_arrive),
         cmocka_unit_test(a_hundred_bad_lines_end_it),
         cmocka_unit_test(the_verdict_shows_the_form),

@@ -35,6 +35,7 @@ static struct meter_info two_channels(enum meter_kind kind) {
         .lag_sd_ns = MS,
         .quantum = 61e-6,
         .includes_dram = true,
+        .is_stamped = true,
         .gain_error_rel = 0.2,
         .offset_error_w = 0.5,
         .offset_w = -0.25,
@@ -59,7 +60,8 @@ static void assert_same_info(const struct meter_info *a, const struct meter_info
     assert_true(a->quantum == b->quantum && a->noise_sd_w == b->noise_sd_w &&
                 a->gain_error_rel == b->gain_error_rel && a->offset_error_w == b->offset_error_w &&
                 a->offset_w == b->offset_w && a->max_power_w == b->max_power_w);
-    assert_true(a->includes_dram == b->includes_dram && a->n_channels == b->n_channels);
+    assert_true(a->includes_dram == b->includes_dram && a->is_stamped == b->is_stamped &&
+                a->n_channels == b->n_channels);
     for (size_t i = 0; i < a->n_channels; i++) {
         assert_string_equal(a->channel[i].name, b->channel[i].name);
         assert_true(a->channel[i].range == b->channel[i].range &&
