@@ -202,6 +202,7 @@ static int run(struct cli_context *context) {
     if (status == WL_USAGE) {
         return cli_usage(context, "%s", err.message);
     }
+    engine_options_calibrate(context, &options);
     os_catch_interrupts();
     struct buf prompt;
     buf_init(&prompt, MAX_PROMPT_BYTES);

@@ -330,6 +330,7 @@ static int run(struct cli_context *context) {
     if (status == WL_USAGE) {
         return cli_usage(context, "%s", err.message);
     }
+    engine_options_calibrate(context, &options.subject);
     os_catch_interrupts();
     if (status == WL_OK && given.prompts) {
         status = prompt_file_read(given.prompts, &prompts, &err);

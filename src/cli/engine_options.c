@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "measure/calibrate.h"
 #include "sampler/machine.h"
 
 static struct {
@@ -73,4 +74,16 @@ enum wl_status engine_options_get(const struct cli_context *context, struct subj
         .meters = given.meters,
     };
     return WL_OK;
+}
+
+void engine_options_calibrate(const struct cli_context *context, struct subject_options *options) {
+    static struct meter_calibration_set calibrations;
+    char warning[CALIBRATE_WARNING_BYTES];
+    struct wl_err err = {0};
+    enum wl_status status = calibrate_load_for_machine(context->common.root, &calibrations, warning,
+                                                       sizeof warning, &err);
+    if (status != WL_OK || warning[0]) {
+        cli_warn(context, "%s", warning[0] ? warning : err.message);
+    }
+    options->calibrations = status == WL_OK ? &calibrations : NULL;
 }
