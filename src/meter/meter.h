@@ -53,12 +53,12 @@ struct meter_info {
     const char *unit;         // of raw readings, for people: "uJ", "W"
     int64_t native_period_ns; // the device refreshes its value this often; 0 = at every read
     int64_t poll_period_ns;   // reading more often than this is useless or harmful; 0 = no limit
-    int64_t lag_ns;           // the value shows the power of this long ago
+    int64_t lag_ns;           // the value shows the power of this long ago, smoothing apart
     int64_t lag_sd_ns;
     int64_t smoothing_ns; // first-order time constant of the device's own averaging; 0 = none
     double quantum;       // smallest step of a counted channel: J (counter, model) or W (gauge)
     double noise_sd_w;    // of one gauge reading; 0 for counters
-    bool is_stamped; // a gauge: one reading per refresh, at the moment of it: its age is known
+    bool is_stamped;      // a gauge: one reading per refresh, at the moment of it: its age is known
     bool includes_dram;
     bool is_exclusive;     // only one process may have it open
     bool may_block;        // a read may take over 10 ms, or the device must be served all the time
@@ -160,6 +160,12 @@ void meter_close(struct meter *meter); // NULL is fine
 // its 95 % interval, for a load that begins and ends with the window, is above a tenth of its
 // energy. At least 250 ms. meter_min_window.c has the terms, docs/measurement.md the figures.
 int64_t meter_min_window_ns(const struct meter_info *info, double power_w);
+
+// Farther than this from a sudden change nothing of it is seen in readings taken every period_ns.
+// The net energy of a short load is all there in a window widened by twice this on both sides (once
+// for the load, once for the window's edge), when the machine idles there: what many short prompts
+// and a slow meter need.
+int64_t meter_reach_ns(const struct meter_info *info, int64_t period_ns);
 
 // The longest pause between two readings that cannot miss a wrap; INT64_MAX when it never wraps.
 int64_t meter_max_poll_ns(const struct meter_info *info);

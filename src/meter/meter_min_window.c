@@ -24,7 +24,7 @@ static double edge_variance(const struct meter_info *info, double power_w) {
     }
     double d_s = fmax(native_s, fmax((double)info->poll_period_ns * 1e-9, SAMPLER_S));
     bool is_averaged = info->kind == METER_GAUGE_AVERAGED;
-    double age = info->is_stamped ? 0 : is_averaged ? 0.0056 : 0.026;
+    double age = info->is_stamped ? 0 : is_averaged ? 0.0056 : 0.018;
     double line = info->is_stamped && is_averaged ? 0.0056 : 0.0222;
     return 2 * square(power_w) * (line * square(d_s) + age * square(native_s)) + lag +
            square(0.2 * tau_s * power_w) + 2 * square(tau_s * info->noise_sd_w);
@@ -49,4 +49,14 @@ int64_t meter_min_window_ns(const struct meter_info *info, double power_w) {
     double slope = square(HALF_WIDTH * power_w);
     double t_s = (noise + sqrt(square(noise) + 4 * slope * edges)) / (2 * slope);
     return (int64_t)(fmin(fmax(t_s, SHORTEST_S), LONGEST_S) * 1e9);
+}
+
+int64_t meter_reach_ns(const struct meter_info *info, int64_t period_ns) {
+    if (meter_kind_is_counter(info->kind)) {
+        return info->native_period_ns + 2 * info->lag_sd_ns;
+    }
+    int64_t half_ns = info->native_period_ns / 2;
+    int64_t age_ns =
+        (info->is_stamped ? 0 : half_ns) + (info->kind == METER_GAUGE_AVERAGED ? half_ns : 0);
+    return period_ns + age_ns + 2 * info->lag_sd_ns + 5 * info->smoothing_ns / 2;
 }

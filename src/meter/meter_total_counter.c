@@ -79,6 +79,10 @@ enum wl_status meter_total_counter_part(const struct meter_total *total,
         .coverage = delta.coverage,
         .n_readings = delta.n_readings,
     };
+    // Over in a few refreshes: its power cannot be told from the power around it.
+    if (t1_ns - t0_ns < (RATE_REFRESHES + 1) * total->info.native_period_ns) {
+        out->variance = fmax(out->variance, out->gross_j * out->gross_j);
+    }
     return WL_OK;
 }
 

@@ -17,10 +17,15 @@ static size_t draw_levels(const struct plant_spec *spec, struct rng *rng, struct
     double split = spec->split_share > 0 ? spec->split_share : 0.1 + 0.5 * rng_uniform(rng);
     double high_w = spec->load_w * (1 + 0.3 * rng_uniform(rng));
     double low_w = spec->load_w * (0.8 + 0.2 * rng_uniform(rng));
+    bool is_throttled = rng_uniform(rng) < 0.3 && !spec->is_plain;
+    if (spec->is_plain) {
+        high_w = spec->load_w;
+        low_w = 0.8 * spec->load_w;
+    }
     size_t n = 0;
     level[n++] = (struct level){spec->t0_s, high_w};
     level[n++] = (struct level){spec->t0_s + split * length_s, low_w};
-    if (rng_uniform(rng) < 0.3) { // throttled for a while
+    if (is_throttled) {
         double from = split + (1 - split) * 0.6 * rng_uniform(rng);
         level[n++] = (struct level){spec->t0_s + from * length_s, 0.7 * low_w};
         level[n++] = (struct level){spec->t0_s + (from + (1 - from) * 0.5) * length_s, low_w};
@@ -35,20 +40,27 @@ static void add_knot(struct plant *plant, double t_s, double power_w) {
     }
 }
 
-static double idle_at(const struct plant_spec *spec, double slope, double phase, double t_s) {
-    double share = t_s / spec->end_s;
-    return spec->idle_w *
-           (1 + spec->drift_share * (slope * (share - 0.5) + 0.3 * sin(2 * PI * (share + phase))));
+static double idle_at(const struct plant *plant, double t_s) {
+    double share = t_s / plant->end_s;
+    return plant->idle_w + plant->idle_slope_w * (share - 0.5) +
+           plant->idle_swing_w * sin(2 * PI * (share + plant->idle_phase));
 }
 
-static double idle_energy(const struct plant_spec *spec, double slope, double phase) {
+double plant_idle_j(const struct plant *plant, double t0_s, double t1_s) {
     enum { STEPS = 64 };
     double sum_w = 0;
     for (int i = 0; i < STEPS; i++) {
-        sum_w +=
-            idle_at(spec, slope, phase, spec->t0_s + (spec->t1_s - spec->t0_s) * (i + 0.5) / STEPS);
+        sum_w += idle_at(plant, t0_s + (t1_s - t0_s) * (i + 0.5) / STEPS);
     }
-    return sum_w / STEPS * (spec->t1_s - spec->t0_s);
+    return sum_w / STEPS * (t1_s - t0_s);
+}
+
+static void draw_idle(struct plant *plant, const struct plant_spec *spec, struct rng *rng) {
+    plant->end_s = spec->end_s;
+    plant->idle_w = spec->idle_w;
+    plant->idle_slope_w = spec->idle_w * spec->drift_share * (2 * rng_uniform(rng) - 1);
+    plant->idle_swing_w = spec->idle_w * spec->drift_share * 0.3;
+    plant->idle_phase = rng_uniform(rng);
 }
 
 static void integrate(struct plant *plant) {
@@ -63,7 +75,7 @@ static void integrate(struct plant *plant) {
 void plant_make(struct plant *plant, const struct plant_spec *spec, struct rng *rng) {
     struct level level[PLANT_MAX_LEVELS];
     size_t n_levels = draw_levels(spec, rng, level), next = 0;
-    double slope = 2 * rng_uniform(rng) - 1, phase = rng_uniform(rng);
+    draw_idle(plant, spec, rng);
     double step_s = fmax(0.05, spec->end_s / (PLANT_MAX_KNOTS / 4));
     double keep = exp(-step_s / 0.2), stir = sqrt(1 - keep * keep);
     double noise = rng_normal(rng), above_w = 0;
@@ -71,7 +83,7 @@ void plant_make(struct plant *plant, const struct plant_spec *spec, struct rng *
     for (double t_s = 0; t_s <= spec->end_s; t_s += step_s) {
         double factor = 1 + spec->noise_share * noise;
         while (next < n_levels && level[next].t_s <= t_s) {
-            double at_s = level[next].t_s, idle_w = idle_at(spec, slope, phase, at_s);
+            double at_s = level[next].t_s, idle_w = idle_at(plant, at_s);
             add_knot(plant, at_s, (idle_w + above_w) * factor);
             double power_w = level[next++].power_w;
             above_w = power_w > 0 ? power_w - spec->idle_w : 0;
@@ -79,9 +91,8 @@ void plant_make(struct plant *plant, const struct plant_spec *spec, struct rng *
         }
         noise = keep * noise + stir * rng_normal(rng);
         factor = 1 + spec->noise_share * noise;
-        add_knot(plant, t_s, (idle_at(spec, slope, phase, t_s) + above_w) * factor);
+        add_knot(plant, t_s, (idle_at(plant, t_s) + above_w) * factor);
     }
-    plant->idle_j = idle_energy(spec, slope, phase);
     integrate(plant);
     plant_smooth(plant, 0);
 }
@@ -156,8 +167,7 @@ void plant_device_draw(struct plant_device *device, const struct meter_info *inf
     *device = (struct plant_device){.info = *info, .habit = *habit, .reset_s = -1};
     device->gain = fmax(1 + info->gain_error_rel * rng_normal(rng), 0.05);
     device->offset_w = info->offset_error_w * rng_normal(rng);
-    device->lag_s =
-        fmax(((double)info->lag_ns + (double)info->lag_sd_ns * rng_normal(rng)) * 1e-9, 0);
+    device->lag_s = ((double)info->lag_ns + (double)info->lag_sd_ns * rng_normal(rng)) * 1e-9;
     device->tau_s = (double)info->smoothing_ns * 1e-9 * fmax(1 + 0.2 * rng_normal(rng), 0.1);
     device->phase_s = rng_uniform(rng) * (double)info->native_period_ns * 1e-9;
     device->start_j = rng_uniform(rng) * 1e4;
@@ -215,8 +225,8 @@ static double gauge_w(const struct plant_device *device, const struct plant *pla
         power_w = (plant_shown_j(plant, at_s) - plant_shown_j(plant, from_s)) / (at_s - from_s);
     }
     struct rng rng = rng_of(device, k, 2);
-    power_w =
-        device->gain * power_w + device->offset_w + device->info.noise_sd_w * rng_normal(&rng);
+    double noise_w = hypot(device->info.noise_sd_w, device->habit.unstated_noise_w);
+    power_w = device->gain * power_w + device->offset_w + noise_w * rng_normal(&rng);
     double quantum_w = device->info.quantum;
     return quantum_w > 0 ? round(power_w / quantum_w) * quantum_w : power_w;
 }

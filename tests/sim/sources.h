@@ -15,4 +15,6 @@ struct sim_source {
 extern const struct sim_source SIM_SOURCES[];
 extern const size_t SIM_N_SOURCES;
 
+enum { SIM_CSV_MEANS = 14 }; // the row of a logger that writes the mean of every second
+
 #endif

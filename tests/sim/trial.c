@@ -9,6 +9,7 @@
 struct times {
     double idle0_s, idle1_s; // before
     double t0_s, t1_s, split_s;
+    double from_s, to_s;     // the window that is asked for
     double idle2_s, idle3_s; // after
     double end_s;
 };
@@ -26,6 +27,10 @@ static struct times plan(const struct trial_spec *spec, struct rng *rng) {
     t.end_s = t.idle3_s + settle_s;
     double share = spec->split_share > 0 ? spec->split_share : 0.1 + 0.5 * rng_uniform(rng);
     t.split_s = t.t0_s + share * spec->window_s;
+    double pad_s =
+        spec->is_padded ? 2e-9 * (double)meter_reach_ns(info, (int64_t)(period_s * 1e9)) : 0;
+    t.from_s = t.t0_s - pad_s;
+    t.to_s = t.t1_s + pad_s;
     return t;
 }
 
@@ -94,10 +99,9 @@ static void find_net(struct run *run, const struct meter_info *info, const struc
         series_baseline_find(run->idle[1].points.points, run->idle[1].points.n, &after, NULL)) {
         abort();
     }
-    series_baseline_at(&before, &after, (int64_t)((times->t0_s + times->t1_s) / 2 * 1e9), &level);
+    series_baseline_at(&before, &after, (int64_t)((times->from_s + times->to_s) / 2 * 1e9), &level);
     struct meter_net net;
-    meter_energy_net(info, energy, times->t1_s - times->t0_s, level.value, level.sd, &net);
-    out->idle_w = level.value;
+    meter_energy_net(info, energy, times->to_s - times->from_s, level.value, level.sd, &net);
     out->net.value_j = net.net_j;
     out->net.random_sd_j = net.sd_j;
     out->net.sd_j = hypot(net.sd_j, info->gain_error_rel * net.net_j);
@@ -105,7 +109,7 @@ static void find_net(struct run *run, const struct meter_info *info, const struc
 
 static void find_window(struct run *run, const struct meter_info *info, const struct times *times,
                         struct trial *out) {
-    int64_t t0_ns = (int64_t)(times->t0_s * 1e9), t1_ns = (int64_t)(times->t1_s * 1e9);
+    int64_t t0_ns = (int64_t)(times->from_s * 1e9), t1_ns = (int64_t)(times->to_s * 1e9);
     int64_t split_ns = (int64_t)(times->split_s * 1e9);
     struct meter_energy energy, part;
     if (meter_total_window(run->total, t0_ns, t1_ns, &energy, NULL) != WL_OK) {
@@ -114,11 +118,10 @@ static void find_window(struct run *run, const struct meter_info *info, const st
     out->is_known = true;
     out->flags = energy.flags;
     out->coverage = energy.coverage;
-    out->bound_j = energy.error_bound_j;
     out->gross.value_j = energy.gross_j;
     out->gross.random_sd_j = energy.sd_j;
     double gain_j = info->gain_error_rel * energy.gross_j;
-    double offset_j = info->offset_error_w * (times->t1_s - times->t0_s);
+    double offset_j = info->offset_error_w * (times->to_s - times->from_s);
     out->gross.sd_j = hypot(energy.sd_j, hypot(gain_j, offset_j));
     find_net(run, info, times, &energy, out);
     if (meter_total_window(run->total, t0_ns, split_ns, &part, NULL) == WL_OK) {
@@ -126,12 +129,6 @@ static void find_window(struct run *run, const struct meter_info *info, const st
     }
     if (meter_total_window(run->total, split_ns, t1_ns, &part, NULL) == WL_OK) {
         out->second_j = part.gross_j;
-    }
-}
-
-static void add_faults(const struct times *times, struct plant_device *device, struct rng *rng) {
-    if (meter_kind_is_counter(device->info.kind)) {
-        device->reset_s = times->idle1_s + (times->t0_s - times->idle1_s) * rng_uniform(rng);
     }
 }
 
@@ -147,14 +144,15 @@ void trial_run(const struct trial_spec *spec, uint64_t seed, struct trial *out) 
                               .split_share = (times.split_s - times.t0_s) / spec->window_s,
                               .idle_w = spec->idle_w > 0 ? spec->idle_w : 3 + rng_uniform(&rng),
                               .load_w = spec->load_w > 0 ? spec->load_w : 7 + 4 * rng_uniform(&rng),
+                              .is_plain = spec->is_plain,
                               .drift_share = 0.02,
                               .noise_share = 0.02};
     plant_make(&plant, &load, &rng);
     struct plant_device device;
     plant_device_draw(&device, &spec->source->info, &spec->source->habit, &rng);
     plant_smooth(&plant, device.tau_s);
-    if (spec->has_faults) {
-        add_faults(&times, &device, &rng);
+    if (spec->has_reset) {
+        device.reset_s = times.t0_s + spec->window_s * (0.2 + 0.6 * rng_uniform(&rng));
     }
     double bin_s = fmax(0.5, spec->source->period_s);
     struct run run = {.plant = &plant,
@@ -169,9 +167,8 @@ void trial_run(const struct trial_spec *spec, uint64_t seed, struct trial *out) 
     series_init(&run.idle[0].points, 10000);
     series_init(&run.idle[1].points, 10000);
     read_all(&run, spec->source, &times);
-    out->gross.truth_j = plant_energy_j(&plant, times.t1_s) - plant_energy_j(&plant, times.t0_s);
-    out->net.truth_j = out->gross.truth_j - plant.idle_j;
-    out->split_s = times.split_s - times.t0_s;
+    out->gross.truth_j = plant_energy_j(&plant, times.to_s) - plant_energy_j(&plant, times.from_s);
+    out->net.truth_j = out->gross.truth_j - plant_idle_j(&plant, times.from_s, times.to_s);
     find_window(&run, &spec->source->info, &times, out);
     series_release(&run.idle[0].points);
     series_release(&run.idle[1].points);

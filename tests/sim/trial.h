@@ -13,7 +13,9 @@ struct trial_spec {
     double split_share; // where the first phase ends; 0: drawn
     double load_w;      // 0: drawn
     double idle_w;      // 0: drawn
-    bool has_faults;    // a counter's reset before the window, a pause of the sampler
+    bool is_plain;      // nothing about the load is drawn (plant_spec)
+    bool is_padded;     // the window asked for takes in idle time on both sides
+    bool has_reset;     // a counter starts anew within the window
 };
 
 struct trial_value {
@@ -25,13 +27,9 @@ struct trial_value {
 struct trial {
     struct trial_value gross, net;
     double first_j, second_j; // the two phases of the window
-    double split_truth_j;     // true net energy of the first phase
-    double idle_w;            // as measured
-    double split_s;
     uint32_t flags;
     double coverage;
-    double bound_j; // never exceeded by the random part
-    bool is_known;  // false: the readings do not reach around the window
+    bool is_known; // false: the readings do not reach around the window
 };
 
 void trial_run(const struct trial_spec *spec, uint64_t seed, struct trial *out);
