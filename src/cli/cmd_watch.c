@@ -20,7 +20,7 @@ static const int64_t PROMETHEUS_NS = 5000000000;
 
 static struct {
     double rate_hz, idle_s;
-    const char *meters, *csv, *prometheus, *output, *length;
+    const char *meters, *csv, *prometheus, *output, *length, *record;
     int pid, windows;
 } given = {.rate_hz = 10, .idle_s = (double)NAN};
 
@@ -41,6 +41,8 @@ static const struct poptOption OPTIONS[] = {
     {"output", 'o', POPT_ARG_STRING, &given.output, 0,
      "write the summary to this file instead of standard output", "FILE"},
     {"csv", 0, POPT_ARG_STRING, &given.csv, 0, "write every sample to this file", "FILE"},
+    {"record", 0, POPT_ARG_STRING, &given.record, 0,
+     "write what the first energy source reads as a trace, for --meters replay:FILE", "FILE"},
     {"prometheus", 0, POPT_ARG_STRING, &given.prometheus, 0,
      "keep this file up to date for node_exporter's textfile collector (name it *.prom)", "FILE"},
     POPT_TABLEEND};
@@ -273,7 +275,8 @@ static int run(struct cli_context *context) {
                                     .idle_s = given.idle_s,
                                     .finds_windows = given.windows,
                                     .env = {.root = context->common.root},
-                                    .meters = given.meters};
+                                    .meters = given.meters,
+                                    .trace_path = given.record};
     if (given.length && !(str_parse_seconds(given.length, &options.for_s) && options.for_s > 0)) {
         return cli_usage(context, "--for: expected a time like 90s or 5m, found '%s'",
                          given.length);

@@ -64,15 +64,19 @@ static void print_figure(FILE *out, double joules, double sd_j, enum record_labe
     }
 }
 
-static void print_energy(FILE *out, const struct watch_energy *e, bool is_primary) {
+static void print_energy(FILE *out, const struct watch_energy *e, bool is_primary, bool has_rest) {
     char watts[UNITS_TEXT_BYTES], idle[UNITS_TEXT_BYTES], flags[128];
     fprintf(out, "  %-8s net ", is_primary ? "energy" : "");
     print_figure(out, e->net_j, e->net_sd_j, e->net_says);
     fputs("gross ", out);
     print_figure(out, e->gross_j, e->gross_sd_j, e->gross_says);
     fprintf(out, "%s, scope %s, %s\n", e->source, e->scope, record_label_name(e->label));
-    fprintf(out, "           mean %s W, at rest %s W", units_number(watts, e->mean_w),
-            units_number(idle, e->idle_w));
+    fprintf(out, "           mean %s W", units_number(watts, e->mean_w));
+    if (isfinite(e->idle_w)) {
+        fprintf(out, ", at rest %s W", units_number(idle, e->idle_w));
+    } else if (has_rest) {
+        fputs(", the rest was too short for this source (--idle SECONDS)", out);
+    }
     if (e->coverage < 0.9995) {
         fprintf(out, ", %.1f %% of the time covered", 100 * e->coverage);
     }
@@ -139,7 +143,7 @@ void watch_result_print(FILE *out, const struct watch_result *r) {
     print_end(out, r);
     print_processes(out, r);
     for (size_t i = 0; i < r->n_energies; i++) {
-        print_energy(out, &r->energy[i], i == 0);
+        print_energy(out, &r->energy[i], i == 0, r->idle.t1_ns > r->idle.t0_ns);
     }
     if (r->n_energies > 1) {
         fputs("           sources see different parts of the machine: do not add them\n", out);

@@ -25,6 +25,7 @@ struct watching {
     struct watch_result *result;
     struct meter_set meters;
     struct watch_track track;
+    struct replay_writer *trace;
     int64_t period_ns, next_ns, stage_t0_ns;
     int64_t end_ns;     // of the stated time; INT64_MAX without
     int64_t give_up_ns; // INT64_MAX until SIGTERM came
@@ -279,7 +280,12 @@ static enum wl_status sum_up(struct watching *w, int64_t own_cpu_ns, struct wl_e
 
 static enum wl_status open_all(struct watching *w, struct wl_err *err) {
     enum wl_status status = meter_set_open(&w->options->env, w->options->meters, &w->meters, err);
+    if (status == WL_OK && w->options->trace_path) {
+        status = replay_writer_open(w->options->trace_path, meter_info(w->meters.meter[0]),
+                                    &w->trace, err);
+    }
     struct watch_track_options options = {.root = w->options->env.root,
+                                          .trace = w->trace,
                                           .meters = &w->meters,
                                           .period_ns = w->period_ns,
                                           .max_rows = w->options->max_rows};
@@ -310,6 +316,11 @@ enum wl_status watch_run(const struct watch_options *options, struct watch_resul
         status = sum_up(&w, own_cpu_ns, err);
     }
     watch_track_close(&w.track);
+    struct wl_err trace_err = {0};
+    enum wl_status trace_status = replay_writer_close(w.trace, &trace_err);
+    if (status == WL_OK && trace_status != WL_OK) {
+        status = wl_err_set(err, trace_status, "%s", trace_err.message);
+    }
     meter_set_close(&w.meters);
     return status;
 }

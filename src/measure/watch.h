@@ -108,9 +108,10 @@ struct watch_options {
     int64_t period_ns;       // 0: 100 ms
     double idle_s;           // before the command; NaN: 3 s, longer for slow meters; 0: none
     bool finds_windows;
-    struct meter_env env; // pid is left 0: the energy is the machine's
-    const char *meters;   // see meter_set_open
-    size_t max_rows;      // 0: 12000, 20 minutes at 10 Hz
+    struct meter_env env;   // pid is left 0: the energy is the machine's
+    const char *meters;     // see meter_set_open
+    size_t max_rows;        // 0: 12000, 20 minutes at 10 Hz
+    const char *trace_path; // what the primary source reads, for the source 'replay'; NULL: none
     // On the caller's thread; a false answer ends the watching.
     bool (*on_sample)(void *context, const struct watch_sample *sample);
     void *context;

@@ -8,7 +8,7 @@
 #include "os/machine.h"
 #include "series/baseline.h"
 
-enum { MIN_BINS = 5, WANTED_BINS = 6 };
+enum { MIN_BINS = 5, WANTED_BINS = 10, ENOUGH_BINS = 7 };
 static const int64_t CPU_BIN_NS = 500000000; // ticks are 10 ms: 0.5 s resolves 1 % of two cores
 static const int64_t POWER_BIN_NS = 250000000;
 static const int64_t MIN_NEEDED_NS = 3000000000, MAX_NEEDED_NS = 20000000000;
@@ -25,7 +25,7 @@ static int64_t bin_ns(const struct meter_info *info, int64_t stretch_ns) {
 int64_t watch_idle_needed_ns(const struct meter_set *meters) {
     int64_t needed_ns = MIN_NEEDED_NS;
     for (size_t i = 0; i < meters->n; i++) {
-        int64_t own_ns = (WANTED_BINS + 1) * bin_ns(meter_info(meters->meter[i]), MIN_NEEDED_NS);
+        int64_t own_ns = ENOUGH_BINS * bin_ns(meter_info(meters->meter[i]), MIN_NEEDED_NS);
         needed_ns = own_ns > needed_ns ? own_ns : needed_ns;
     }
     return needed_ns < MAX_NEEDED_NS ? needed_ns : MAX_NEEDED_NS;
@@ -70,7 +70,8 @@ static void find_power(const struct meter_info *info, const struct sampler_row *
     struct series watts;
     series_init(&watts, n + 1);
     const struct sampler_row *last = NULL;
-    int64_t width_ns = bin_ns(info, out->t1_ns - out->t0_ns);
+    // Rows come a little early or late: nine tenths are a bin.
+    int64_t width_ns = bin_ns(info, out->t1_ns - out->t0_ns) / 10 * 9;
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(rows[i].energy_j[index])) {
             continue;

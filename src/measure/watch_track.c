@@ -25,6 +25,14 @@ static const struct meter_info *info_of(const struct watch_track *track, size_t 
 
 // --- life ---------------------------------------------------------------------------------------
 
+// A failure shows when the trace is closed.
+static void record(void *context, size_t index, const struct meter_reading *reading) {
+    struct watch_track *track = context;
+    if (index == 0 && track->trace && replay_writer_add(track->trace, reading, NULL) != WL_OK) {
+        track->trace = NULL;
+    }
+}
+
 enum wl_status watch_track_open(struct watch_track *track,
                                 const struct watch_track_options *options, struct wl_err *err) {
     size_t max_rows = options->max_rows ? options->max_rows : DEFAULT_MAX_ROWS;
@@ -35,6 +43,7 @@ enum wl_status watch_track_open(struct watch_track *track,
         .period_ns = options->period_ns ? options->period_ns : DEFAULT_PERIOD_NS,
         .max_points = max_rows,
         .temp_max = (double)NAN,
+        .trace = options->trace,
     };
     struct sampler_options sampler_options = {.root = options->root,
                                               .period_ns = track->period_ns,
@@ -43,7 +52,9 @@ enum wl_status watch_track_open(struct watch_track *track,
                                               .clock = track->clock,
                                               .thread_cpu_ns = options->thread_cpu_ns,
                                               .max_rows = max_rows,
-                                              .has_no_thread = true};
+                                              .has_no_thread = true,
+                                              .on_reading = options->trace ? record : NULL,
+                                              .context = track};
     for (size_t i = 0; i < RECORD_MAX_ENERGIES; i++) {
         track->sum[i].last_j = track->sum[i].power_w = (double)NAN;
     }
@@ -147,6 +158,7 @@ static void note_energy(struct watch_sum *sum, const struct sampler_row *row, si
         return;
     }
     sum->last_j = row->energy_j[index];
+    sum->last_ns = row->t_ns;
     if (sum->mark_ns == 0) {
         sum->mark_ns = row->t_ns;
         sum->mark_j = sum->last_j;
@@ -292,9 +304,12 @@ static void finish_energy(struct watch_track *track, size_t index, int64_t t1_ns
     struct watch_sum *sum = &track->sum[index];
     const struct meter_info *info = info_of(track, index);
     bool is_one_piece = sum->until_ns == sum->from_ns;
-    if (!add_piece(track, index, t1_ns) &&
-        !add_piece(track, index, t1_ns - watch_track_slack_ns(track))) {
+    int64_t slack_ns = watch_track_slack_ns(track);
+    if (!add_piece(track, index, t1_ns)) { // it vanished: what it said until then
         sum->flags |= RECORD_GAP;
+        int64_t last_ns = sum->last_ns < t1_ns ? sum->last_ns : t1_ns;
+        bool is_known = add_piece(track, index, last_ns - slack_ns);
+        (void)is_known; // else nothing is
     }
     if (!is_one_piece) {
         sum->flags &= ~(uint32_t)RECORD_SHORT;

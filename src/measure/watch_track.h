@@ -4,6 +4,7 @@
 #define WATTLAW_MEASURE_WATCH_TRACK_H
 
 #include "measure/watch.h"
+#include "meter/replay_writer.h"
 #include "sampler/process_tree.h"
 #include "series/series.h"
 
@@ -20,6 +21,7 @@ struct watch_sum {
     double gross_j, variance_j2, covered_s;
     uint32_t flags;
     double last_j, start_j; // of the sampler's running total, for the live figures
+    int64_t last_ns;
     double mark_j, power_w;
     int64_t mark_ns;
 };
@@ -43,6 +45,7 @@ struct watch_track {
     size_t n_points, capacity, max_points;
     struct watch_sum sum[RECORD_MAX_ENERGIES];
     struct watch_ram pss, rss;
+    struct replay_writer *trace; // borrowed
     bool has_refused_pss, is_ended;
     int64_t next_pss_ns;
     struct sampler_row first, last; // of the watched time, with machine figures
@@ -62,6 +65,7 @@ struct watch_track_options {
     size_t max_rows;
     const struct os_clock *clock;   // NULL: OS_CLOCK_REAL
     int64_t (*thread_cpu_ns)(void); // NULL: real
+    struct replay_writer *trace;    // gets what the primary source reads; NULL: none
 };
 
 enum wl_status watch_track_open(struct watch_track *track,

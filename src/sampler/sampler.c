@@ -81,6 +81,9 @@ static void read_meter(struct sampler *s, size_t index, struct sampler_row *row,
         if (reading.is_empty) {
             return;
         }
+        if (s->on_reading) {
+            s->on_reading(s->on_reading_context, index, &reading);
+        }
         row->energy_flags |= sample.flags;
         if (sample.is_valid) {
             row->energy_j[index] = sample.total_j;
@@ -305,6 +308,8 @@ static struct sampler *new_sampler(const struct sampler_options *options, struct
     s->period_ns = options->period_ns ? options->period_ns : DEFAULT_PERIOD_NS;
     s->max_rows = options->max_rows ? options->max_rows : DEFAULT_MAX_ROWS;
     s->max_rows = s->max_rows < MIN_MAX_ROWS ? MIN_MAX_ROWS : s->max_rows;
+    s->on_reading = options->on_reading;
+    s->on_reading_context = options->context;
     s->env = (struct sampler_env){.root = s->root,
                                   .is_machine_root = platform_is_machine_root(s->root),
                                   .pid = options->pid,

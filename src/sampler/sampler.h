@@ -62,10 +62,14 @@ struct sampler_options {
     int64_t period_ns;     // 0: 100 ms; at least 5 ms
     struct meter **meters; // borrowed; nobody else may read them while the sampler runs
     size_t n_meters;
-    const struct os_clock *clock;           // NULL: OS_CLOCK_REAL
-    int64_t (*thread_cpu_ns)(void);         // NULL: os_thread_cpu_ns; tests give a fixed one
-    size_t max_rows;                        // 0: 20000. When full, the oldest quarter is dropped
-    bool has_no_thread;                     // tests: the caller drives sampler_tick
+    const struct os_clock *clock;   // NULL: OS_CLOCK_REAL
+    int64_t (*thread_cpu_ns)(void); // NULL: os_thread_cpu_ns; tests give a fixed one
+    size_t max_rows;                // 0: 20000. When full, the oldest quarter is dropped
+    bool has_no_thread;             // the caller drives sampler_tick (tests, and watching)
+    // Every reading of the meter at `index` that says something new; NULL: nobody asks. Called with
+    // the lock held: no calls back.
+    void (*on_reading)(void *context, size_t index, const struct meter_reading *reading);
+    void *context;                          // of on_reading
     const struct meter_device_ops *devices; // device.h of meter; NULL: METER_DEVICE_REAL
 };
 

@@ -48,6 +48,8 @@ struct sampler {
     struct slot slot[SAMPLER_N_SLOTS];
     struct meter_slot meter[SAMPLER_MAX_METERS];
     size_t n_meters;
+    void (*on_reading)(void *context, size_t index, const struct meter_reading *reading);
+    void *on_reading_context;
 
     struct sampler_row *rows;
     size_t n_rows, capacity, max_rows;
