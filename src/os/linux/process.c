@@ -11,41 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/units.h"
-#include "os/clock.h"
-
-extern char **environ;
-
-enum { MAX_ENV = 4096 };
-
-static bool has_same_name(const char *a, const char *b) {
-    size_t len = strcspn(a, "=");
-    return strncmp(a, b, len) == 0 && b[len] == '=';
-}
-
-static bool is_replaced(const char *entry, const char *const *extra) {
-    for (; extra && *extra; extra++) {
-        if (has_same_name(*extra, entry)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// The parent's environment with `extra` added; the strings are borrowed.
-static const char **merge_env(const char *const *extra) {
-    const char **merged = calloc(MAX_ENV + 1, sizeof *merged);
-    size_t n = 0;
-    for (char **entry = environ; merged && *entry && n < MAX_ENV; entry++) {
-        if (!is_replaced(*entry, extra)) {
-            merged[n++] = *entry;
-        }
-    }
-    for (; merged && extra && *extra && n < MAX_ENV; extra++) {
-        merged[n++] = *extra;
-    }
-    return merged;
-}
+#include "os/process_env.h"
 
 enum { SAFE_FD = 10 }; // above every number that the child's descriptors get
 
@@ -108,7 +74,7 @@ enum wl_status os_spawn(const struct os_spawn *spawn, pid_t *pid, struct wl_err 
     if (status != WL_OK) {
         return status;
     }
-    const char **env = merge_env(spawn->extra_env);
+    const char **env = os_merge_env(spawn->extra_env);
     if (!env) {
         close(report[0]);
         close(report[1]);
@@ -140,42 +106,6 @@ enum wl_status os_spawn(const struct os_spawn *spawn, pid_t *pid, struct wl_err 
     return WL_OK;
 }
 
-enum wl_status os_wait(pid_t pid, int64_t timeout_ns, int *wait_status, struct wl_err *err) {
-    int64_t start = os_now_ns();
-    int64_t deadline = timeout_ns < INT64_MAX - start ? start + timeout_ns : INT64_MAX;
-    for (;;) {
-        pid_t done = waitpid(pid, wait_status, WNOHANG);
-        if (done == pid) {
-            return WL_OK;
-        }
-        if (done < 0 && errno != EINTR) {
-            return wl_err_errno(err, errno, "cannot wait for process %d", (int)pid);
-        }
-        int64_t now = os_now_ns();
-        if (now >= deadline) {
-            return wl_err_set(err, WL_TIMEOUT, "process %d still runs", (int)pid);
-        }
-        int64_t step = 5000000;
-        os_sleep_until_ns(deadline - now < step ? deadline : now + step);
-    }
-}
-
-void os_kill(pid_t pid) {
-    kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-    }
-}
-
-char *os_describe_exit(char *out, size_t size, int wait_status) {
-    if (WIFSIGNALED(wait_status)) {
-        int number = WTERMSIG(wait_status);
-        snprintf(out, size, "killed by signal %d (%s)", number, strsignal(number));
-    } else {
-        snprintf(out, size, "exited with code %d", WEXITSTATUS(wait_status));
-    }
-    return out;
-}
-
 enum wl_status os_socket_pair(int fds[2], struct wl_err *err) {
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
         return wl_err_errno(err, errno, "cannot make a socket pair");
@@ -188,31 +118,4 @@ enum wl_status os_pipe(int fds[2], struct wl_err *err) {
         return wl_err_errno(err, errno, "cannot make a pipe");
     }
     return WL_OK;
-}
-
-static const int64_t SECOND_WISH_NS = 500000000;
-static volatile sig_atomic_t has_interrupt;
-static int64_t first_interrupt_ns; // read and written in the handler only
-
-static void note_interrupt(int number) {
-    int64_t now_ns = os_now_ns();
-    if (!has_interrupt) {
-        first_interrupt_ns = now_ns;
-        has_interrupt = 1;
-    } else if (number == SIGINT && now_ns - first_interrupt_ns >= SECOND_WISH_NS) {
-        _exit(130);
-    }
-}
-
-void os_catch_interrupts(void) {
-    struct sigaction action = {.sa_handler = note_interrupt}; // no SA_RESTART: sleeps must end
-    sigaddset(&action.sa_mask, SIGINT);
-    sigaddset(&action.sa_mask, SIGTERM);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
-}
-
-bool os_is_interrupted(void) {
-    return has_interrupt;
 }
