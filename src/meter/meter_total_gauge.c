@@ -219,8 +219,12 @@ enum wl_status meter_total_gauge_part(const struct meter_total *total,
     double correction_j = put_back_j(total, &end) - put_back_j(total, &start);
     double tau_j =
         TAU_ERROR_REL * (double)total->info.smoothing_ns * 1e-9 * (end.shown_w - start.shown_w);
+    double gross_j = area.area_value_s + correction_j;
+    if (area.area_value_s >= 0 && gross_j < 0) {
+        gross_j = 0; // just after a load at no idle power: not less than nothing
+    }
     *out = (struct meter_part){
-        .gross_j = area.area_value_s + correction_j,
+        .gross_j = gross_j,
         .variance = start.swing_w * start.swing_w * start.variance_s2 +
                     end.swing_w * end.swing_w * end.variance_s2 +
                     variance_between(total, points, t0_ns, t1_ns) + tau_j * tau_j +

@@ -191,6 +191,56 @@ static void a_lag_moves_the_samples_back(void **state) {
     meter_total_free(averaged);
 }
 
+static void smoothing_is_undone(void **state) {
+    (void)state;
+    struct meter_info info = gauge_info();
+    info.smoothing_ns = 2 * S;
+    info.quantum = 0;
+    struct meter_total *total = new_total(&info, 0);
+    // 4 W, from 10 s on 12 W, seen through a time constant of 2 s.
+    for (int64_t t_ns = 0; t_ns <= 30 * S; t_ns += 50 * MS) {
+        double since_s = (double)(t_ns - 10 * S) * 1e-9;
+        feed_watts(total, t_ns, since_s < 0 ? 4 : 12 - 8 * exp(-since_s / 2));
+    }
+    struct meter_energy energy;
+    assert_int_equal(meter_total_window(total, 5 * S, 12 * S, &energy, NULL), WL_OK);
+    assert_true(fabs(energy.gross_j - (5 * 4 + 2 * 12)) < 0.2); // 34.9 J as shown
+    assert_true(fabs(energy.gross_j - 44) < 1.96 * energy.sd_j);
+    meter_total_free(total);
+}
+
+static void no_gauge_gives_less_than_nothing(void **state) {
+    (void)state;
+    struct meter_info info = gauge_info();
+    info.native_period_ns = 500 * MS;
+    struct meter_total *total = new_total(&info, 0);
+    for (int i = 0; i <= 40; i++) {
+        feed_watts(total, i * 100 * MS, i < 20 ? 50 : 0);
+    }
+    for (int64_t t0_ns = S; t0_ns < 3 * S; t0_ns += 20 * MS) {
+        struct meter_energy energy;
+        assert_int_equal(meter_total_window(total, t0_ns, t0_ns + 60 * MS, &energy, NULL), WL_OK);
+        assert_true(energy.gross_j >= 0);
+        assert_true(energy.flags & RECORD_SHORT);
+    }
+    meter_total_free(total);
+}
+
+// A steady 4.4 W behind steps of 1 W: every reading rounds the same way.
+static void rounding_that_never_changes_does_not_average_out(void **state) {
+    (void)state;
+    struct meter_info info = gauge_info();
+    info.quantum = 1;
+    struct meter_total *total = new_total(&info, 0);
+    for (int i = 0; i <= 200; i++) {
+        feed_watts(total, i * 100 * MS, 4);
+    }
+    struct meter_energy energy;
+    assert_int_equal(meter_total_window(total, 5 * S, 15 * S, &energy, NULL), WL_OK);
+    assert_true(1.96 * energy.sd_j > 0.4 * 10);
+    meter_total_free(total);
+}
+
 static void memory_is_bounded_and_recent_windows_stay(void **state) {
     (void)state;
     struct meter_info info = counter_info();
@@ -247,6 +297,9 @@ int main(void) {
         cmocka_unit_test(a_gauge_is_integrated_by_trapezoid),
         cmocka_unit_test(a_missing_gauge_reading_lowers_the_coverage),
         cmocka_unit_test(a_lag_moves_the_samples_back),
+        cmocka_unit_test(smoothing_is_undone),
+        cmocka_unit_test(no_gauge_gives_less_than_nothing),
+        cmocka_unit_test(rounding_that_never_changes_does_not_average_out),
         cmocka_unit_test(memory_is_bounded_and_recent_windows_stay),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(true_joules_are_exact),
