@@ -166,9 +166,9 @@ static bool is_server_cpu(const char *model) {
 static const char *choose(const struct platform *platform, char *reason, size_t size) {
     const char *by_chassis = chassis_class(platform->chassis_type, platform->is_amd);
     if (platform_is_virtual(platform)) {
-        snprintf(reason, size, "a virtual machine (%.40s %.40s)",
+        snprintf(reason, size, "a virtual machine: %.40s%s%.40s",
                  platform->vendor[0] ? platform->vendor : "CPU flag 'hypervisor'",
-                 platform->product);
+                 platform->product[0] ? " " : "", platform->product);
         return "virtual-machine";
     }
     if (strstr(platform->board, "Raspberry Pi")) {

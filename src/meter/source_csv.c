@@ -24,7 +24,8 @@ struct csv {
 
 static void probe(const struct meter_env *env, struct meter_verdict *out) {
     (void)env;
-    watt_source_verdict(out, "wattlaw ... --meter csv:/var/log/meter.csv");
+    watt_source_verdict(out, "PATH",
+                        "wattlaw watch --meters csv:scope=board:/var/log/meter.csv -- PROGRAM");
 }
 
 static int open_path(const char *path) {

@@ -25,7 +25,8 @@ struct exec {
 
 static void probe(const struct meter_env *env, struct meter_verdict *out) {
     (void)env;
-    watt_source_verdict(out, "wattlaw ... --meter 'exec:your-logger --interval 1'");
+    watt_source_verdict(out, "COMMAND",
+                        "wattlaw watch --meters 'exec:scope=board:your-logger -i 1' -- PROGRAM");
 }
 
 // Cuts `text` in place. False for too many words or an open quote.

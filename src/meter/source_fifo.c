@@ -20,8 +20,9 @@ struct fifo {
 
 static void probe(const struct meter_env *env, struct meter_verdict *out) {
     (void)env;
-    watt_source_verdict(out, "mkfifo /tmp/watts; your-logger > /tmp/watts & "
-                             "wattlaw ... --meter fifo:/tmp/watts");
+    watt_source_verdict(out, "PATH",
+                        "mkfifo /tmp/watts; your-logger > /tmp/watts & wattlaw watch --meters "
+                        "fifo:/tmp/watts -- PROGRAM");
 }
 
 // Never waits for a writer, and never becomes the terminal's owner.

@@ -33,8 +33,8 @@ static void probe(const struct meter_env *env, struct meter_verdict *out) {
     out->availability = METER_ON_REQUEST;
     out->is_external = true;
     str_copy(out->reason, sizeof out->reason,
-             "a recorded trace of any source, handed out at its own pace, to repeat a measurement");
-    str_copy(out->fix, sizeof out->fix, "wattlaw ... --meter replay:trace.wlt");
+             "'replay:FILE' hands out the recorded trace of any source at its own pace");
+    str_copy(out->fix, sizeof out->fix, "wattlaw watch --meters replay:FILE -- PROGRAM");
 }
 
 static int64_t now_ns(const struct replay *replay) {

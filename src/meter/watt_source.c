@@ -114,13 +114,26 @@ enum wl_status watt_options_parse(const char *argument, struct watt_options *out
     return WL_OK;
 }
 
-void watt_source_verdict(struct meter_verdict *out, const char *form) {
+void watt_source_verdict(struct meter_verdict *out, const char *argument, const char *example) {
     out->availability = METER_ON_REQUEST;
     out->scope = METER_SCOPE_WALL;
     out->label = LABEL_MEASURED;
     out->is_external = true;
-    snprintf(out->reason, sizeof out->reason, "%s", WATT_OPTIONS_HELP);
-    snprintf(out->fix, sizeof out->fix, "%s", form);
+    snprintf(out->reason, sizeof out->reason,
+             "reads lines 'time watts' or 'watts': '%s:[OPTION=VALUE:]...%s', options scope, gain, "
+             "offset, period, lag, mean, column",
+             out->name, argument);
+    snprintf(
+        out->fix, sizeof out->fix,
+        "%s\n"
+        "# scope=cpu|soc|board|wall  what the watts are of (wall)\n"
+        "# gain=0.03 offset=0.3      the meter's errors, 1 sigma: relative, and W\n"
+        "# period=SECONDS            between two lines (found by a look of up to 3 s)\n"
+        "# lag=SECONDS               how late a line is\n"
+        "# mean=0|1                  a line is the power just then, or the mean since the "
+        "last one\n"
+        "# column=N                  where the watts are, when there are more than two columns",
+        example);
 }
 
 // --- bytes --------------------------------------------------------------------------------------

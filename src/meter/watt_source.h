@@ -7,12 +7,6 @@
 #include "meter/watt_lines.h"
 
 // "key=value:" before the argument, in any order: "csv:scope=board:gain=0.01:/var/log/meter.csv".
-#define WATT_OPTIONS_HELP                                                                          \
-    "lines 'time watts' or 'watts'; put options in front, each with a colon behind, as in "        \
-    "'scope=board:gain=0.01:': scope (cpu, soc, board, wall), gain (its error, 1 sigma, "          \
-    "relative), offset (its error in W), period (s), lag (s), mean (1: a line is the mean since "  \
-    "the last one, 0: the power just then), column (of the watts)"
-
 enum watt_meaning { WATT_MEANING_UNKNOWN, WATT_MEANING_INSTANT, WATT_MEANING_MEAN };
 
 struct watt_options {
@@ -64,7 +58,7 @@ enum wl_status watt_source_start(struct watt_source *source, const struct meter_
 // IO when the input has ended and all has been handed out.
 enum wl_status watt_source_read(struct watt_source *source, struct meter_reading *out,
                                 struct wl_err *err);
-// A verdict for a source that needs an argument of the form shown.
-void watt_source_verdict(struct meter_verdict *out, const char *form);
+// The verdict of a source that needs an argument: "PATH", "COMMAND".
+void watt_source_verdict(struct meter_verdict *out, const char *argument, const char *example);
 
 #endif
