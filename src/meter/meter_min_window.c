@@ -13,6 +13,15 @@ static double square(double x) {
     return x * x;
 }
 
+// The pause between two readings. A device that sends by itself is heard at every refresh; others
+// are asked by the sampler.
+static double spacing_s(const struct meter_info *info) {
+    double native_s = (double)info->native_period_ns * 1e-9;
+    double poll_s = (double)info->poll_period_ns * 1e-9;
+    bool is_stream = info->may_block && poll_s > 0 && poll_s < SAMPLER_S;
+    return fmax(native_s, is_stream ? poll_s : fmax(poll_s, SAMPLER_S));
+}
+
 // A^2, for a change of power_w at both edges: the terms of meter_total_{counter,gauge,window}.c.
 static double edge_variance(const struct meter_info *info, double power_w) {
     double native_s = (double)info->native_period_ns * 1e-9;
@@ -22,7 +31,7 @@ static double edge_variance(const struct meter_info *info, double power_w) {
     if (meter_kind_is_counter(info->kind)) {
         return square(native_s * power_w) / 6 + square(info->quantum) / 6 + lag;
     }
-    double d_s = fmax(native_s, fmax((double)info->poll_period_ns * 1e-9, SAMPLER_S));
+    double d_s = spacing_s(info);
     bool is_averaged = info->kind == METER_GAUGE_AVERAGED;
     double age = info->is_stamped ? 0 : is_averaged ? 0.0056 : 0.018;
     double line = info->is_stamped && is_averaged ? 0.0056 : 0.0222;
@@ -35,9 +44,7 @@ static double noise_variance(const struct meter_info *info) {
     if (meter_kind_is_counter(info->kind)) {
         return 0;
     }
-    double native_s = (double)info->native_period_ns * 1e-9;
-    double d_s = fmax(native_s, fmax((double)info->poll_period_ns * 1e-9, SAMPLER_S));
-    return (square(info->noise_sd_w) + square(info->quantum) / 12) * d_s;
+    return (square(info->noise_sd_w) + square(info->quantum) / 12) * spacing_s(info);
 }
 
 int64_t meter_min_window_ns(const struct meter_info *info, double power_w) {

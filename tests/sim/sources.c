@@ -102,6 +102,7 @@ const struct sim_source SIM_SOURCES[] = {
                  .kind = METER_GAUGE_INSTANT,
                  .native_period_ns = 10 * MS,
                  .poll_period_ns = MS,
+                 .may_block = true,
                  .lag_ns = MS,
                  .lag_sd_ns = 5 * MS,
                  .quantum = 1e-4,
