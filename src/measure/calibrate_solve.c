@@ -175,6 +175,7 @@ static struct calibrate_finding solve_line(const struct calibrate_result *r, siz
     struct stats_line_point points[CALIBRATE_N_BLOCKS];
     struct stats_line line;
     struct wl_err err = {0};
+    meter_calibration_device(info, f.item.device);
     f.is_trusted = true;
     f.scope_before = info->scope;
     f.claimed_before_rel = info->gain_error_rel;
@@ -354,6 +355,7 @@ static struct calibrate_finding solve_model(const struct calibrate_result *r,
 
 static struct calibrate_finding reference_lag(const struct calibrate_result *r) {
     struct calibrate_finding f = begin_finding(r, r->reference);
+    meter_calibration_device(r->reference_info, f.item.device);
     str_copy(f.item.reference, sizeof f.item.reference, "pulses");
     f.is_trusted = true;
     f.scope_before = r->scope;

@@ -1,6 +1,7 @@
 #include "meter/calibration.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,24 @@ bool meter_calibration_remove(struct meter_calibration_set *set, const char *sou
     return false;
 }
 
+void meter_calibration_device(const struct meter_info *info, char out[METER_DEVICE_BYTES]) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < info->n_channels; i++) {
+        if (info->channel[i].is_counted && used + METER_NAME_BYTES + 1 < METER_DEVICE_BYTES) {
+            int n = snprintf(out + used, METER_DEVICE_BYTES - used, "%s%s", used ? "+" : "",
+                             info->channel[i].name);
+            used += n > 0 ? (size_t)n : 0;
+        }
+    }
+}
+
+static bool is_of_device(const struct meter_calibration *item, const struct meter_info *info) {
+    char device[METER_DEVICE_BYTES];
+    meter_calibration_device(info, device);
+    return !item->device[0] || strcmp(item->device, device) == 0;
+}
+
 static void apply_lag(const struct meter_calibration *item, struct meter_info *info) {
     if (item->lag_sd_ns > 0) {
         info->lag_ns = item->lag_ns;
@@ -58,6 +77,9 @@ static void apply_lag(const struct meter_calibration *item, struct meter_info *i
 
 void meter_calibration_apply(const struct meter_calibration *item, struct meter_info *info) {
     const struct meter_gain *gain = &item->gain;
+    if (!is_of_device(item, info)) {
+        return;
+    }
     apply_lag(item, info);
     if (item->is_lag_only) {
         return;
@@ -102,11 +124,12 @@ static json_t *terms_json(const struct meter_terms *terms) {
 }
 
 static json_t *item_json(const struct meter_calibration *item) {
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:i}", "source", item->source, "reference",
-        item->reference, "scope", meter_scope_name(item->scope), "lag_ns", (json_int_t)item->lag_ns,
-        "lag_sd_ns", (json_int_t)item->lag_sd_ns, "smoothing_ns", (json_int_t)item->smoothing_ns,
-        "wall_ns", (json_int_t)item->wall_ns, "n_blocks", (int)item->n_blocks);
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:i}", "source", item->source, "device",
+                  item->device, "reference", item->reference, "scope",
+                  meter_scope_name(item->scope), "lag_ns", (json_int_t)item->lag_ns, "lag_sd_ns",
+                  (json_int_t)item->lag_sd_ns, "smoothing_ns", (json_int_t)item->smoothing_ns,
+                  "wall_ns", (json_int_t)item->wall_ns, "n_blocks", (int)item->n_blocks);
     json_object_set_new(object, "r2", wl_json_real(item->r2));
     json_object_set_new(object, "residual_sd_w", wl_json_real(item->residual_sd_w));
     if (!item->is_lag_only) {
@@ -230,6 +253,7 @@ static enum wl_status read_item(const json_t *object, struct meter_calibration *
     }
     str_copy(out->source, sizeof out->source, source);
     str_copy(out->reference, sizeof out->reference, reference);
+    str_copy(out->device, sizeof out->device, wl_json_opt_string(object, "device", ""));
     out->lag_ns = wl_json_opt_i64(object, "lag_ns", 0);
     out->lag_sd_ns = wl_json_opt_i64(object, "lag_sd_ns", 0);
     out->smoothing_ns = wl_json_opt_i64(object, "smoothing_ns", 0);

@@ -12,7 +12,11 @@
 #include "base/err.h"
 #include "meter/meter.h"
 
-enum { METER_MAX_CALIBRATIONS = 16, METER_CALIBRATION_TERMS = 4 };
+enum {
+    METER_MAX_CALIBRATIONS = 16,
+    METER_CALIBRATION_TERMS = 4,
+    METER_DEVICE_BYTES = 192,
+};
 
 // reference power = gain * shown power + offset_w
 struct meter_gain {
@@ -31,6 +35,7 @@ struct meter_terms {
 
 struct meter_calibration {
     char source[METER_NAME_BYTES];    // "powercap", "pmic", "estimate"
+    char device[METER_DEVICE_BYTES];  // what of that source (meter_calibration_device); "" any
     char reference[METER_NAME_BYTES]; // what it was compared with: "fnirsi", "typed"
     enum meter_scope scope;           // the reference's: a calibrated source speaks for it
     bool is_model;                    // terms, not gain
@@ -62,8 +67,12 @@ enum wl_status meter_calibration_put(struct meter_calibration_set *set,
 // False when there was none for that source.
 bool meter_calibration_remove(struct meter_calibration_set *set, const char *source);
 
+// "package-0+package-1": the counted channels, by which psys is told from the package. (Not the
+// title: it may have a process or a device number in it, which changes.)
+void meter_calibration_device(const struct meter_info *info, char out[METER_DEVICE_BYTES]);
 // Channel scales, offset, errors, lag, scope and label of a measuring source. The scope is only
 // ever widened to the reference's: package watts fitted against a wall meter speak for the wall.
+// Does nothing to another device than the one that was calibrated.
 void meter_calibration_apply(const struct meter_calibration *item, struct meter_info *info);
 
 json_t *meter_calibration_to_json(const struct meter_calibration_set *set);

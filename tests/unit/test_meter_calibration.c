@@ -112,6 +112,32 @@ static void test_apply(void **state) {
     assert_int_equal(info.scope, METER_SCOPE_WALL);
 }
 
+// A package and psys are one source with two devices.
+static void test_another_device_stays_as_it_is(void **state) {
+    (void)state;
+    struct meter_info info = an_info(), other = an_info();
+    snprintf(info.channel[0].name, sizeof info.channel[0].name, "package-0");
+    snprintf(info.channel[1].name, sizeof info.channel[1].name, "package-1");
+    struct meter_calibration item = a_line();
+    meter_calibration_device(&info, item.device);
+    assert_string_equal(item.device, "package-0+package-1");
+    other = info;
+    snprintf(other.channel[0].name, sizeof other.channel[0].name, "psys");
+    other.channel[1].is_counted = false;
+    meter_calibration_apply(&item, &other);
+    assert_int_equal(other.label, LABEL_MEASURED);
+    assert_near(other.channel[0].scale, 1e-6, 0);
+    meter_calibration_apply(&item, &info);
+    assert_int_equal(info.label, LABEL_CALIBRATED);
+    info.n_channels = METER_MAX_CHANNELS; // cut, never over the end
+    for (size_t i = 0; i < info.n_channels; i++) {
+        info.channel[i].is_counted = true;
+        memset(info.channel[i].name, 'x', METER_NAME_BYTES - 1);
+    }
+    meter_calibration_device(&info, item.device);
+    assert_true(strlen(item.device) < METER_DEVICE_BYTES);
+}
+
 static void test_a_lag_alone_changes_nothing_else(void **state) {
     (void)state;
     struct meter_info info = an_info(), before = an_info();
@@ -304,6 +330,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_put_and_find),
         cmocka_unit_test(test_apply),
+        cmocka_unit_test(test_another_device_stays_as_it_is),
         cmocka_unit_test(test_a_lag_alone_changes_nothing_else),
         cmocka_unit_test(test_json_round_trip),
         cmocka_unit_test(test_refusals_name_the_field),
