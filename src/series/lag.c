@@ -5,6 +5,7 @@
 
 enum { MIN_POINTS = 10 };
 static const double MIN_LAG_S = -1, MAX_LAG_S = 6, LAG_STEP_S = 0.1;
+enum { N_LAGS = 71 }; // from MIN_LAG_S to MAX_LAG_S
 static const double TAUS_S[] = {0, 0.1, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0};
 enum { N_TAUS = sizeof TAUS_S / sizeof TAUS_S[0] };
 static const double MAX_TAU_S = 4;
@@ -96,8 +97,9 @@ static enum wl_status make_grid(struct search *s, const struct series_point *sig
     double length_s = series_seconds(signal[0].t_ns, signal[n - 1].t_ns);
     double steps = ceil(length_s / GRID_S) + 1;
     if (!(steps >= 2 && steps <= MAX_GRID)) {
-        return wl_err_set(err, WL_INPUT, "the signal is %g s long, expected up to %g s", length_s,
-                          MAX_GRID * GRID_S);
+        wl_err_set(err, WL_INPUT, "the signal is %g s long, expected up to %g s", length_s,
+                   MAX_GRID * GRID_S);
+        return WL_INPUT;
     }
     s->n = (size_t)steps;
     s->origin_ns = signal[0].t_ns;
@@ -105,7 +107,8 @@ static enum wl_status make_grid(struct search *s, const struct series_point *sig
     s->signal = malloc(s->n * sizeof *s->signal);
     s->smooth = malloc(s->n * sizeof *s->smooth);
     if (!s->signal || !s->smooth) {
-        return wl_err_set(err, WL_MEMORY, "out of memory");
+        wl_err_set(err, WL_MEMORY, "out of memory");
+        return WL_MEMORY;
     }
     size_t right = 1;
     for (size_t i = 0; i < s->n; i++) {
@@ -130,7 +133,8 @@ static double clamp(double value, double low, double high) {
 static void search_grid(struct search *s, double *lag_s, double *tau_s) {
     double best = 2;
     for (size_t k = 0; k < N_TAUS; k++) {
-        for (double lag = MIN_LAG_S; lag <= MAX_LAG_S + LAG_STEP_S / 2; lag += LAG_STEP_S) {
+        for (int i = 0; i < N_LAGS; i++) {
+            double lag = MIN_LAG_S + i * LAG_STEP_S;
             double unexplained = score_of(s, lag, TAUS_S[k]).unexplained;
             if (unexplained < best) {
                 best = unexplained;
@@ -272,7 +276,7 @@ static size_t count_steps(const struct search *s) {
 
 static enum wl_status judge(struct search *s, double lag_s, double tau_s, struct series_lag *out,
                             struct wl_err *err) {
-    double *columns = malloc(3 * s->n_power * sizeof *columns);
+    double *columns = calloc(3 * s->n_power, sizeof *columns);
     if (!columns) {
         return wl_err_set(err, WL_MEMORY, "out of memory");
     }

@@ -135,7 +135,7 @@ static bool is_allowed(const struct problem *p, const double z[MAX]) {
 static void minimise(const struct problem *p, double best[MAX]) {
     double least = INFINITY;
     for (unsigned held = 0; held < 1u << p->n; held++) {
-        double z[MAX];
+        double z[MAX] = {0};
         solve_held(p, held, z);
         if (is_allowed(p, z) && objective(p, z) < least) {
             least = objective(p, z);
@@ -147,7 +147,7 @@ static void minimise(const struct problem *p, double best[MAX]) {
 static void fill_covariance(const struct stats_nonneg_data *d, const struct problem *p,
                             struct stats_nonneg *out) {
     for (size_t j = 0; j < p->n; j++) {
-        double unit[MAX] = {0}, column[MAX];
+        double unit[MAX] = {0}, column[MAX] = {0};
         unit[j] = 1;
         solve(p, unit, column);
         for (size_t i = 0; i < p->n; i++) {
