@@ -57,7 +57,7 @@ struct meter_info {
     int64_t lag_sd_ns;
     int64_t smoothing_ns; // first-order time constant of the device's own averaging; 0 = none
     double quantum;       // smallest step of a counted channel: J (counter, model) or W (gauge)
-    double noise_sd_w;    // of one gauge reading; 0 for counters
+    double noise_sd_w;    // of one reading of a counted channel of a gauge; 0 for counters
     bool is_stamped;      // a gauge: one reading per refresh, at the moment of it: its age is known
     bool includes_dram;
     bool is_exclusive;     // only one process may have it open
