@@ -305,7 +305,8 @@ const struct cli_command CMD_watch = {
         "with all descendants. CPU time and RAM are those of the processes. Energy is that of the "
         "machine: gross, and net above the machine at rest, which is measured before the command "
         "starts or taken from the calmest stretch of the recording. No share of it is made up for "
-        "the processes, so keep the machine quiet.\n\n"
+        "the processes, so keep the machine quiet. On a terminal a line shows how things stand; -q "
+        "keeps it out of the way of a program that talks.\n\n"
         "Exits with 0 when done, 1 when the command failed (its own code is shown), 3 when the "
         "figures are not to be trusted, 130 when the command was interrupted.",
     .options = OPTIONS,

@@ -199,11 +199,13 @@ static enum wl_status follow(struct watching *w, struct wl_err *err) {
         bool is_from_terminal;
         int64_t wake_ns = w->next_ns < w->end_ns ? w->next_ns : w->end_ns;
         enum os_signal got = os_signal_wait(wake_ns, &is_from_terminal);
+        bool is_wish = got == OS_SIGNAL_INTERRUPT || got == OS_SIGNAL_TERMINATE;
+        w->result->was_interrupted |= is_wish; // the command may have followed it already
         look_at_child(w);
         if (w->is_over) {
             break;
         }
-        if (got == OS_SIGNAL_INTERRUPT || got == OS_SIGNAL_TERMINATE) {
+        if (is_wish) {
             interrupt(w, got == OS_SIGNAL_INTERRUPT ? SIGINT : SIGTERM, is_from_terminal);
         }
         if (!w->is_over && os_now_ns() >= w->next_ns) {

@@ -105,6 +105,44 @@ if command -v timeout >/dev/null; then
     ok 'nothing' test ! -e started
 fi
 
+# On a real terminal Ctrl-C reaches the command once, and what it does then decides.
+cat >terminal.py <<'END'
+import os, pty, sys, time
+keys, pid_fd = sys.argv[1].encode().decode('unicode_escape').encode(), pty.fork()
+if pid_fd[0] == 0:
+    os.environ['TERM'] = 'xterm'
+    os.execvp(sys.argv[2], sys.argv[2:])
+for key in keys:
+    time.sleep(1)
+    os.write(pid_fd[1], bytes([key]))
+out = b''
+try:
+    while True:
+        piece = os.read(pid_fd[1], 4096)
+        if not piece:
+            break
+        out += piece
+except OSError:
+    pass
+sys.stdout.write(out.decode(errors='replace').replace('\r', '\n'))
+sys.exit(os.WEXITSTATUS(os.waitpid(pid_fd[0], 0)[1]))
+END
+if command -v python3 >/dev/null; then
+    expect_code 130 'one Ctrl-C on a terminal' python3 terminal.py '\x03' "${watch[@]}" -- \
+        sh -c 'trap "echo got-int; exit 4" INT; while :; do sleep 0.1; done'
+    ok 'arrives once' test "$(grep -c got-int "$OUT")" = 1
+    expect_grep 'with a live line' 'CPU .*RAM .*W'
+    expect_grep 'and the summary' 'the command exited with code 4'
+    expect_code 0 'a program that lives on after Ctrl-C' python3 terminal.py '\x03\x03' "${watch[@]}" -q -- \
+        sh -c 'trap "echo got-int" INT; n=0; while [ $n -lt 35 ]; do sleep 0.1; n=$((n + 1)); done; exit 0'
+    ok 'is watched on' test "$(grep -c got-int "$OUT")" = 2
+    expect_code 0 'the command reads what is typed' python3 terminal.py '\n' "${watch[@]}" -q -- \
+        sh -c 'read -r line; echo "<$line>"'
+    expect_grep 'itself' '^<>$'
+else
+    printf '# not checked without python3: a real terminal\n'
+fi
+
 # ---- a running process ----
 
 sh -c 'while :; do :; done' &
