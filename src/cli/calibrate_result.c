@@ -87,7 +87,7 @@ static void print_terms(const struct meter_terms *terms) {
         double scale = i < 2 ? 1 : J_PER_GB;
         printf("    %-10s %9.3g \u00b1 %.2g %s%s\n", NAMES[i], scale * terms->value[i],
                1.96 * scale * sqrt(fmax(terms->covariance[i][i], 0)), UNITS[i],
-               terms->is_fitted[i] ? "" : "  (mostly the prior: the blocks do not tell)");
+               terms->is_fitted[i] ? "" : "  (the blocks tell little of it)");
     }
 }
 

@@ -49,6 +49,9 @@ expect_grep 'names the source' 'estimate against typed'
 expect_code 0 'show as JSON' "$WATTLAW" calibrate --show --json --root "$root"
 ok 'is the file' sh -c "jq -S . '$OUT' >a.json && jq -S . '$stored' >b.json && cmp a.json b.json"
 
+expect_code 0 'run uses it' "$WATTLAW" run -m "$model" -p 'Once' -n 100 -t 1 --root "$root" --json
+ok 'and says so' sh -c "jq -e '.energies[] | select(.source == \"estimate\") | .label == \"calibrated\"' '$OUT'"
+
 jq '.machine = "machine:0000000000000000"' "$stored" >other.json
 cp "$stored" mine.json
 cp other.json "$stored"
