@@ -225,33 +225,40 @@ static enum wl_status load_calibrations(struct cli_context *context, struct mete
     return status;
 }
 
-static int watch(struct cli_context *context, struct watch_options *options) {
-    struct wl_err err = {0};
+// Watches and prints; `result` is room for what is found.
+static enum wl_status watch(struct cli_context *context, struct watch_options *options,
+                            struct watch_result *result, struct wl_err *err) {
     struct outputs outputs;
-    struct watch_result *result = malloc(sizeof *result);
-    enum wl_status status = result ? open_outputs(context, &outputs, &err)
-                                   : wl_err_set(&err, WL_MEMORY, "out of memory");
+    enum wl_status status = load_calibrations(context, &options->env, err);
     if (status == WL_OK) {
-        status = load_calibrations(context, &options->env, &err);
+        status = open_outputs(context, &outputs, err);
     }
     if (status != WL_OK) {
-        free(result);
-        return cli_fail(status, &err);
+        return status;
     }
     options->on_sample = on_sample;
     options->context = &outputs;
-    status = watch_run(options, result, &err);
+    status = watch_run(options, result, err);
     struct wl_err close_err = {0};
     enum wl_status close_status = close_outputs(&outputs, &close_err);
-    int exit_code = 0;
     if (status == WL_OK) {
-        status = print_result(context, result, &err);
+        status = print_result(context, result, err);
     }
     if (status == WL_OK && close_status != WL_OK) {
+        *err = close_err;
         status = close_status;
-        err = close_err;
     }
-    exit_code = status == WL_OK ? exit_code_of(context, result) : cli_fail(status, &err);
+    return status;
+}
+
+static int watch_and_judge(struct cli_context *context, struct watch_options *options) {
+    struct wl_err err = {0};
+    struct watch_result *result = malloc(sizeof *result);
+    if (!result) {
+        return cli_fail(wl_err_set(&err, WL_MEMORY, "out of memory"), &err);
+    }
+    enum wl_status status = watch(context, options, result, &err);
+    int exit_code = status == WL_OK ? exit_code_of(context, result) : cli_fail(status, &err);
     free(result);
     return exit_code;
 }
@@ -284,7 +291,7 @@ static int run(struct cli_context *context) {
     if (!given.pid) {
         options.argv = context->args;
     }
-    return watch(context, &options);
+    return watch_and_judge(context, &options);
 }
 
 static const struct cli_example EXAMPLES[] = {
