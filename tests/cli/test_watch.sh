@@ -42,7 +42,7 @@ reset_counter() { printf '100000000\n' >"$COUNTER"; }
 metered=("$WATTLAW" watch --root root --meters powercap)
 
 reset_counter
-expect_code 0 'measures a command' "${metered[@]}" --idle 1 --json --csv rows.csv \
+expect_code 0 'measures a command' "${metered[@]}" --idle 2 --json --csv rows.csv \
     --prometheus rows.prom --record trace.txt -o result.json -- sh burn.sh 40
 ok 'prints nothing on standard output when the summary goes to a file' test ! -s "$OUT"
 expect_json 'with a schema version' 'd["schema_version"] == 1 and d["end"] == "exit"' result.json
@@ -69,7 +69,7 @@ ok 'a trace was recorded' test "$(wc -l <trace.txt)" -gt 20
 expect_grep 'in its format' 'wattlaw-trace' trace.txt
 
 reset_counter
-expect_code 0 'prints a table' "${metered[@]}" --idle 1 -- sh burn.sh 20
+expect_code 0 'prints a table' "${metered[@]}" --idle 2 -- sh burn.sh 20
 expect_grep 'with the end of the command' 'the command exited with code 0'
 expect_grep 'with energy' 'energy  *net .*mWh.*gross .*mWh.*powercap, scope cpu, measured'
 expect_no_grep 'without colour' $'\033'
