@@ -9,9 +9,11 @@
 #include "cli/command.h"
 #include "cli/term.h"
 #include "engine/client.h"
+#include "measure/calibrate.h"
 #include "measure/source_check.h"
 #include "meter/estimate.h"
 #include "meter/meter_set.h"
+#include "os/clock.h"
 #include "sampler/machine.h"
 
 static char *meters;
@@ -42,6 +44,8 @@ struct findings {
     struct looked looked[RECORD_MAX_ENERGIES];
     size_t n_looked;
     struct meter_estimate_params estimate;
+    struct meter_calibration_set calibrations;
+    char calibration_warning[CALIBRATE_WARNING_BYTES];
     struct engine *engine;
     struct wl_err engine_err;
 };
@@ -61,7 +65,8 @@ static enum wl_status look_at(struct meter *meter, struct looked *out, struct wl
 // Those that are certain to meter this machine and those that the user named.
 static enum wl_status look_at_sources(const struct cli_context *context, struct findings *f,
                                       struct wl_err *err) {
-    struct meter_env env = {.root = context->common.root, .estimate = &f->estimate};
+    struct meter_env env = {
+        .root = context->common.root, .estimate = &f->estimate, .calibrations = &f->calibrations};
     struct meter_set set;
     enum wl_status status = meter_set_open(&env, meters, &set, err);
     if (status != WL_OK) {
@@ -88,6 +93,12 @@ static enum wl_status examine(struct cli_context *context, struct findings *f, s
     struct meter_env env = {.root = context->common.root};
     meter_probe_all(&env, f->verdicts, &f->n_verdicts);
     meter_estimate_params_for(context->common.root, &f->estimate);
+    status = calibrate_load_for_machine(context->common.root, &f->calibrations,
+                                        f->calibration_warning, sizeof f->calibration_warning, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    meter_estimate_apply(meter_calibration_find(&f->calibrations, "estimate"), &f->estimate);
     if (!is_quick) {
         status = look_at_sources(context, f, err);
     }
@@ -216,6 +227,23 @@ static void print_sources(const struct findings *f) {
     }
 }
 
+static void print_calibrations(const struct findings *f) {
+    printf("\n%scalibrated%s\n", term_bold(stdout), term_reset(stdout));
+    for (size_t i = 0; i < f->calibrations.n; i++) {
+        const struct meter_calibration *c = &f->calibrations.item[i];
+        char when[32];
+        printf("  yes %-13s against %s on %.10s, R2 %.3f\n", c->source, c->reference,
+               os_format_utc(when, sizeof when, c->wall_ns), c->r2);
+    }
+    if (f->calibrations.n == 0) {
+        printf("  no  %s\n",
+               f->calibration_warning[0]
+                   ? f->calibration_warning
+                   : "nothing: 'wattlaw calibrate' compares the sources with a better "
+                     "meter, or with watts that you read from a display");
+    }
+}
+
 static void print_engine(const struct findings *f) {
     printf("\n%sengine%s\n", term_bold(stdout), term_reset(stdout));
     if (!f->engine) {
@@ -239,6 +267,7 @@ static void print_text(const struct findings *f) {
            "  idle %.1f W, %.2f J per core-second, net energy \u00b1 %.0f %% (1 sigma)\n",
            f->estimate.class_name, f->estimate.reason, f->estimate.idle_w, f->estimate.core_w,
            100 * f->estimate.net_rel_sd);
+    print_calibrations(f);
     print_engine(f);
 }
 

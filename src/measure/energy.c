@@ -42,10 +42,14 @@ static void fill_from_model(const struct subject *subject, const struct record *
 }
 
 // Net of idle power over the seconds of one request.
-static void set_net(struct record_energy *e, const struct series_baseline_level *idle,
-                    double seconds) {
-    e->net_j = e->gross_j - idle->value * seconds;
-    e->net_sd_j = hypot(e->gross_sd_j, idle->sd * seconds);
+static void set_net(const struct meter_info *info, const struct series_baseline_level *idle,
+                    double seconds, struct record_energy *e) {
+    const struct meter_energy gross = {
+        .gross_j = e->gross_j, .sd_j = e->gross_sd_j, .coverage = e->coverage};
+    struct meter_net net;
+    meter_energy_net(info, &gross, seconds, idle->value, idle->sd, &net);
+    e->net_j = net.net_j;
+    e->net_sd_j = net.sd_j;
     e->idle_w = idle->value;
     e->idle_sd_w = idle->sd;
 }
@@ -67,7 +71,7 @@ static bool fill_from_meter(const struct subject *subject, size_t index, struct 
     out->gross_sd_j = e.sd_j / record->n_requests;
     out->systematic_rel = e.gain_error_rel;
     out->coverage = e.coverage;
-    set_net(out, &idle, request_s(record));
+    set_net(meter_info(subject->meters.meter[index]), &idle, request_s(record), out);
     record->flags |= e.flags;
     return true;
 }
@@ -160,7 +164,7 @@ bool energy_renew_net(const struct subject *subject, const struct idle *before,
             continue;
         }
         double change_w = idle.value - e->idle_w;
-        set_net(e, &idle, seconds);
+        set_net(meter_info(subject->meters.meter[index]), &idle, seconds, e);
         record->flags |= idle.has_moved ? RECORD_IDLE_DRIFT : 0u;
         has_changed = true;
         for (uint32_t k = 0; i == 0 && k < record->n_phases; k++) {

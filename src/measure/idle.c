@@ -6,13 +6,14 @@
 
 #include "base/str.h"
 #include "base/units.h"
+#include "measure/idle_power.h"
 #include "measure/pause.h"
 #include "measure/settle.h"
 #include "os/clock.h"
 #include "os/machine.h"
 #include "sampler/sampler.h"
 
-enum { IDLE_MIN_POINTS = 5 };
+enum { WANTED_BINS = 8 };
 static const double MAX_SECONDS = 90;
 static const int64_t CPU_BIN_NS = 500000000; // ticks are 10 ms: 0.5 s resolves 1 % of two cores
 
@@ -37,35 +38,16 @@ static void find_cpu(const struct sampler_row *rows, size_t n, struct idle *out)
     series_release(&points);
 }
 
-static void find_power(const struct sampler_row *rows, size_t n, size_t index,
-                       struct idle_power *out) {
-    struct series points;
-    series_init(&points, n + 1);
-    size_t last = n;
-    for (size_t i = 0; i < n; i++) {
-        if (!isfinite(rows[i].energy_j[index])) {
-            continue;
-        }
-        if (last < n && rows[i].t_ns > rows[last].t_ns) {
-            double joules = rows[i].energy_j[index] - rows[last].energy_j[index];
-            series_push(&points, rows[i].t_ns,
-                        joules / series_seconds(rows[last].t_ns, rows[i].t_ns), NULL);
-        }
-        last = i;
-    }
-    out->is_valid = points.n >= IDLE_MIN_POINTS &&
-                    series_baseline_find(points.points, points.n, &out->watts, NULL) == WL_OK;
-    series_release(&points);
-}
-
-static void find_baselines(struct subject *subject, const struct sampler_row *rows, size_t n,
-                           struct idle *out) {
+static void find_baselines(struct subject *subject, struct sampler *sampler,
+                           const struct sampler_row *rows, size_t n, struct idle *out) {
     find_cpu(rows, n, out);
     for (size_t i = 0; i < subject->meters.n; i++) {
         const struct meter_info *info = meter_info(subject->meters.meter[i]);
         str_copy(out->power[i].source, sizeof out->power[i].source, info->name);
         if (info->kind != METER_MODEL) {
-            find_power(rows, n, i, &out->power[i]);
+            struct idle_power *power = &out->power[i];
+            power->is_valid =
+                idle_power_find(sampler, i, info, out->t0_ns, out->t1_ns, &power->watts);
             if (out->power[i].is_valid && out->power[i].watts.is_drifting) {
                 out->flags |= RECORD_IDLE_DRIFT;
             }
@@ -78,15 +60,13 @@ static void find_baselines(struct subject *subject, const struct sampler_row *ro
     }
 }
 
-// A slow meter needs a longer stretch for as many readings.
+// A slow meter needs a longer stretch for as many bins.
 static double seconds_for_meters(const struct meter_set *meters) {
     double longest_s = 0;
     for (size_t i = 0; i < meters->n; i++) {
         const struct meter_info *info = meter_info(meters->meter[i]);
-        int64_t step_ns = info->native_period_ns > info->poll_period_ns ? info->native_period_ns
-                                                                        : info->poll_period_ns;
         if (info->kind != METER_MODEL) {
-            longest_s = fmax(longest_s, (IDLE_MIN_POINTS + 3) * (double)step_ns * 1e-9);
+            longest_s = fmax(longest_s, WANTED_BINS * (double)idle_power_bin_ns(info) * 1e-9);
         }
     }
     return fmin(longest_s, MAX_SECONDS);
@@ -118,7 +98,7 @@ enum wl_status idle_measure(struct subject *subject, double seconds, struct idle
     const struct sampler_row *rows;
     size_t n;
     if (status == WL_OK && (status = sampler_rows(sampler, &rows, &n, err)) == WL_OK) {
-        find_baselines(subject, rows, n, out);
+        find_baselines(subject, sampler, rows, n, out);
     }
     sampler_free(sampler);
     return status;

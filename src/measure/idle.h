@@ -30,7 +30,7 @@ struct idle {
     uint32_t flags; // RECORD_BUSY, RECORD_IDLE_DRIFT
 };
 
-// Sleeps and samples for `seconds` (at least 1, and longer where a slow meter needs it: 8 of its
+// Sleeps and samples for `seconds` (at least 1, and longer where a slow meter needs it: 16 of its
 // periods, at most 90 s). INTERRUPTED on Ctrl-C.
 enum wl_status idle_measure(struct subject *subject, double seconds, struct idle *out,
                             struct wl_err *err);

@@ -1,6 +1,7 @@
 #include "base/json.h"
 #include "measure/fingerprint.h"
 #include "measure/study.h"
+#include "meter/calibration.h"
 
 static json_t *models_json(const struct study_options *o, struct wl_err *err) {
     json_t *models = json_array();
@@ -27,17 +28,26 @@ static json_t *prompts_json(const struct study_options *o) {
     return prompts;
 }
 
+// When the sources were last calibrated; windows before and after must not be mixed. 0: never.
+static int64_t calibrated_wall_ns(const struct meter_calibration_set *set) {
+    int64_t latest_ns = 0;
+    for (size_t i = 0; set && i < set->n; i++) {
+        latest_ns = set->item[i].wall_ns > latest_ns ? set->item[i].wall_ns : latest_ns;
+    }
+    return latest_ns;
+}
+
 json_t *study_options_json(const struct study_options *o, struct wl_err *err) {
     json_t *models = models_json(o, err);
     if (!models) {
         return NULL;
     }
     const struct subject_options *s = &o->subject;
-    json_t *engine =
-        json_pack("{s:I, s:I, s:I, s:I, s:s?, s:s?, s:s?}", "threads", (json_int_t)s->threads,
-                  "threads_batch", (json_int_t)s->threads_batch, "n_ctx", (json_int_t)s->n_ctx,
-                  "n_ubatch", (json_int_t)s->n_ubatch, "load_mode", s->load_mode, "wait_policy",
-                  s->wait_policy, "meters", s->meters);
+    json_t *engine = json_pack(
+        "{s:I, s:I, s:I, s:I, s:s?, s:s?, s:s?, s:I}", "threads", (json_int_t)s->threads,
+        "threads_batch", (json_int_t)s->threads_batch, "n_ctx", (json_int_t)s->n_ctx, "n_ubatch",
+        (json_int_t)s->n_ubatch, "load_mode", s->load_mode, "wait_policy", s->wait_policy, "meters",
+        s->meters, "calibrated_wall_ns", (json_int_t)calibrated_wall_ns(s->calibrations));
     return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "title",
                      o->title ? o->title : "", "models", models, "prompts", prompts_json(o),
                      "generate", (json_int_t)o->generate, "seed", (json_int_t)o->seed,

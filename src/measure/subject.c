@@ -1,6 +1,8 @@
 #include "measure/subject.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/units.h"
 #include "meter/calibration.h"
@@ -48,12 +50,29 @@ static enum wl_status open_meters(struct subject *subject, struct wl_err *err) {
     return meter_set_open(&subject->meter_env, subject->options.meters, &subject->meters, err);
 }
 
+// "estimate:mini-pc" among the meters: windows are computed with that class too.
+static enum wl_status choose_estimate(struct subject *subject, struct wl_err *err) {
+    static const char PREFIX[] = "estimate:";
+    const struct subject_options *o = &subject->options;
+    meter_estimate_params_for(o->root, &subject->estimate);
+    meter_estimate_apply(meter_calibration_find(o->calibrations, "estimate"), &subject->estimate);
+    const char *at = o->meters ? strstr(o->meters, PREFIX) : NULL;
+    if (!at || (at != o->meters && at[-1] != ',')) {
+        return WL_OK;
+    }
+    char name[METER_NAME_BYTES];
+    const char *begin = at + sizeof PREFIX - 1;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(begin, ","), begin);
+    return meter_estimate_params_by_class(name, (unsigned)os_n_cores(), &subject->estimate, err);
+}
+
 enum wl_status subject_open(struct subject *subject, const struct subject_options *options,
                             struct wl_err *err) {
     *subject = (struct subject){.options = *options};
-    meter_estimate_params_for(options->root, &subject->estimate);
-    meter_estimate_apply(meter_calibration_find(options->calibrations, "estimate"),
-                         &subject->estimate);
+    enum wl_status chosen = choose_estimate(subject, err);
+    if (chosen != WL_OK) {
+        return chosen;
+    }
     struct engine_options engine_options = {.path = options->engine_path,
                                             .omp_wait_policy = options->wait_policy};
     enum wl_status status = engine_start(&engine_options, &subject->engine, err);

@@ -5,27 +5,19 @@
 
 #include "base/units.h"
 #include "measure/idle.h"
+#include "measure/idle_power.h"
 #include "os/machine.h"
 #include "series/baseline.h"
 
-enum { MIN_BINS = 5, WANTED_BINS = 10, ENOUGH_BINS = 7 };
+enum { ENOUGH_BINS = 7 };
 static const int64_t CPU_BIN_NS = 500000000; // ticks are 10 ms: 0.5 s resolves 1 % of two cores
-static const int64_t POWER_BIN_NS = 250000000;
 static const int64_t MIN_NEEDED_NS = 3000000000, MAX_NEEDED_NS = 20000000000;
 static const double BETTER_PCT = 0.2; // a new stretch must be lower by this
-
-// A counter that refreshes rarely stands still between: bins hold two refreshes.
-static int64_t bin_ns(const struct meter_info *info, int64_t stretch_ns) {
-    int64_t refresh_ns = info->native_period_ns * (meter_kind_is_counter(info->kind) ? 2 : 1);
-    int64_t wanted_ns =
-        stretch_ns / WANTED_BINS < POWER_BIN_NS ? stretch_ns / WANTED_BINS : POWER_BIN_NS;
-    return refresh_ns > wanted_ns ? refresh_ns : wanted_ns;
-}
 
 int64_t watch_idle_needed_ns(const struct meter_set *meters) {
     int64_t needed_ns = MIN_NEEDED_NS;
     for (size_t i = 0; i < meters->n; i++) {
-        int64_t own_ns = ENOUGH_BINS * bin_ns(meter_info(meters->meter[i]), MIN_NEEDED_NS);
+        int64_t own_ns = ENOUGH_BINS * idle_power_bin_ns(meter_info(meters->meter[i]));
         needed_ns = own_ns > needed_ns ? own_ns : needed_ns;
     }
     return needed_ns < MAX_NEEDED_NS ? needed_ns : MAX_NEEDED_NS;
@@ -65,35 +57,14 @@ static void find_cpu(const struct sampler_row *rows, size_t n, struct watch_idle
     out->flags |= n_busy * 10 > n_bins ? RECORD_BUSY : 0u;
 }
 
-static void find_power(const struct meter_info *info, const struct sampler_row *rows, size_t n,
-                       size_t index, struct watch_idle *out) {
-    struct series watts;
-    series_init(&watts, n + 1);
-    const struct sampler_row *last = NULL;
-    // Rows come a little early or late: nine tenths are a bin.
-    int64_t width_ns = bin_ns(info, out->t1_ns - out->t0_ns) / 10 * 9;
-    for (size_t i = 0; i < n; i++) {
-        if (!isfinite(rows[i].energy_j[index])) {
-            continue;
-        }
-        if (last && rows[i].t_ns - last->t_ns < width_ns) {
-            continue;
-        }
-        if (last) {
-            double joules = rows[i].energy_j[index] - last->energy_j[index];
-            series_push(&watts, rows[i].t_ns, joules / series_seconds(last->t_ns, rows[i].t_ns),
-                        NULL);
-        }
-        last = &rows[i];
-    }
+static void find_power(const struct watch_track *track, size_t index, struct watch_idle *out) {
+    const struct meter_info *info = meter_info(track->meters->meter[index]);
     struct series_baseline baseline;
-    if (watts.n >= MIN_BINS &&
-        series_baseline_find(watts.points, watts.n, &baseline, NULL) == WL_OK) {
+    if (idle_power_find(track->sampler, index, info, out->t0_ns, out->t1_ns, &baseline)) {
         out->watts[index] = baseline.level;
         out->watts_sd[index] = baseline.sd_of_level;
         out->flags |= baseline.is_drifting && info->kind != METER_MODEL ? RECORD_IDLE_DRIFT : 0u;
     }
-    series_release(&watts);
 }
 
 void watch_idle_find(const struct watch_track *track, int64_t t0_ns, int64_t t1_ns,
@@ -108,7 +79,7 @@ void watch_idle_find(const struct watch_track *track, int64_t t0_ns, int64_t t1_
     out->t1_ns = t1_ns;
     find_cpu(rows, n, out);
     for (size_t i = 0; i < track->meters->n; i++) {
-        find_power(meter_info(track->meters->meter[i]), rows, n, i, out);
+        find_power(track, i, out);
     }
     free(rows);
 }

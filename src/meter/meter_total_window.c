@@ -125,8 +125,10 @@ enum wl_status meter_total_window(const struct meter_total *total, int64_t t0_ns
     out->sd_j =
         sqrt(variance + lag_variance(total, &start, &end) + stamp_variance(total, &start, &end));
     double window_s = series_seconds(t0_ns, t1_ns);
-    out->gross_j += total->info.offset_w * window_s * out->coverage;
-    out->mean_w = out->coverage > 0 ? out->gross_j / (window_s * out->coverage) : (double)NAN;
+    // What lies in a gap of a gauge is bridged, of a counter left out where it is not known.
+    double seen_s = meter_kind_is_counter(total->info.kind) ? window_s * out->coverage : window_s;
+    out->gross_j += total->info.offset_w * seen_s;
+    out->mean_w = out->coverage > 0 ? out->gross_j / seen_s : (double)NAN;
     if (out->coverage < 1 - 1e-9) {
         out->flags |= RECORD_GAP;
     }

@@ -276,14 +276,23 @@ static enum wl_status init_locks(struct sampler *s, struct wl_err *err) {
     return WL_OK;
 }
 
+// As much time as the rows hold: a streaming meter gives several readings for each row.
+static size_t max_points(const struct sampler *s, const struct meter_info *info) {
+    enum { MOST_PER_ROW = 10 };
+    bool is_streaming = info->may_block && info->native_period_ns > 0;
+    int64_t per_row = is_streaming ? s->period_ns / info->native_period_ns : 1;
+    per_row = per_row < 1 ? 1 : per_row > MOST_PER_ROW ? MOST_PER_ROW : per_row;
+    return s->max_rows * (size_t)per_row;
+}
+
 static enum wl_status open_totals(struct sampler *s, const struct sampler_options *options,
                                   struct wl_err *err) {
-    struct meter_total_options total_options = {.period_ns = s->period_ns,
-                                                .max_points = s->max_rows};
     for (size_t i = 0; i < options->n_meters; i++) {
+        const struct meter_info *info = meter_info(options->meters[i]);
+        struct meter_total_options total_options = {.period_ns = s->period_ns,
+                                                    .max_points = max_points(s, info)};
         s->meter[i].meter = options->meters[i];
-        enum wl_status status = meter_total_new(meter_info(options->meters[i]), &total_options,
-                                                &s->meter[i].total, err);
+        enum wl_status status = meter_total_new(info, &total_options, &s->meter[i].total, err);
         if (status != WL_OK) {
             return status;
         }

@@ -253,7 +253,9 @@ static void a_counter_is_read_and_short_requests_are_put_together(void **state) 
         assert_int_equal(r->n_energies, 2);
         assert_string_equal(e->source, "powercap");
         if (!(r->flags & RECORD_WARMUP)) {
-            assert_true(window_s > 0.2 && r->n_requests > 1);
+            if (r->repeat > 0) { // the first of a cell goes by a guess of its length
+                assert_true(window_s > 0.15 && (r->n_requests > 1 || window_s > 0.2));
+            }
             // The thread that plays the counter shares two cores with the engine.
             assert_near(e->gross_j, COUNTER_W * r->value[METRIC_time_s], 0.05 * e->gross_j);
         }

@@ -288,8 +288,40 @@ static void true_joules_are_exact(void **state) {
     assert_true(meter_synthetic_power_w(&truth, S - 1) == 4);
 }
 
+// A gauge's gap is bridged by a straight line: its joules count, so do its seconds.
+static void a_gap_does_not_move_a_gauges_mean(void **state) {
+    (void)state;
+    struct meter_info info = {.name = "gauge",
+                              .kind = METER_GAUGE_INSTANT,
+                              .native_period_ns = 100000000,
+                              .poll_period_ns = 100000000,
+                              .offset_w = 1,
+                              .n_channels = 1};
+    info.channel[0] = (struct meter_channel){.scale = 1, .is_counted = true, .parent = -1};
+    struct meter_total *total;
+    struct meter_total_options options = {.period_ns = 100000000};
+    struct meter_energy energy;
+    assert_int_equal(meter_total_new(&info, &options, &total, NULL), WL_OK);
+    for (int64_t t = 0; t <= 60; t++) {
+        struct meter_reading reading = {.t_before_ns = t * 1000000000 / 10,
+                                        .t_after_ns = t * 1000000000 / 10};
+        reading.channel[0].value = 10;
+        reading.channel[0].is_valid = t < 20 || t > 35;
+        assert_int_equal(meter_total_feed(total, &reading, NULL, NULL), WL_OK);
+    }
+    assert_int_equal(meter_total_window(total, 1000000000, 5000000000, &energy, NULL), WL_OK);
+    assert_true(energy.flags & RECORD_GAP && energy.coverage < 0.7);
+    assert_true(fabs(energy.gross_j - 44) < 1e-6);
+    assert_true(fabs(energy.mean_w - 11) < 1e-6);
+    struct meter_net net;
+    meter_energy_net(&info, &energy, 4, 11, 0, &net);
+    assert_true(fabs(net.net_j) < 1e-6);
+    meter_total_free(total);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_gap_does_not_move_a_gauges_mean),
         cmocka_unit_test(channels_wrap_apart),
         cmocka_unit_test(a_missing_channel_keeps_the_total),
         cmocka_unit_test(a_gap_inside_a_window_loses_nothing_of_a_counter),
