@@ -249,7 +249,8 @@ struct wattlaw_meter_options {
     size_t size;
     const char *root; /* in front of /proc and /sys; NULL: the machine itself */
     int32_t pid;      /* whose CPU time an estimate counts; 0: the whole machine */
-    int32_t polls_itself; /* 1: you call wattlaw_meter_read; 0: a thread does between start and stop */
+    int32_t
+        polls_itself; /* 1: you call wattlaw_meter_read; 0: a thread does between start and stop */
 };
 
 struct wattlaw_energy {
@@ -277,8 +278,8 @@ WATTLAW_API enum wattlaw_status wattlaw_meter_open(const char *name,
                                                    struct wattlaw_meter **out,
                                                    struct wattlaw_error *error);
 /* Takes one reading. Only needed with `polls_itself`: then call this between the start and the stop
- * of a window at least every wattlaw_meter_max_poll_ns(), because a counter must not wrap unseen and
- * a power gauge must be sampled. */
+ * of a window at least every wattlaw_meter_max_poll_ns(), because a counter must not wrap unseen
+ * and a power gauge must be sampled. */
 WATTLAW_API enum wattlaw_status wattlaw_meter_read(struct wattlaw_meter *meter,
                                                    struct wattlaw_error *error);
 WATTLAW_API int64_t wattlaw_meter_max_poll_ns(const struct wattlaw_meter *meter);

@@ -4,8 +4,8 @@
 
 #include <sys/types.h>
 
-// `attr` is a struct perf_event_attr; no group, close-on-exec. -1 with errno; ENOSYS where there are
-// no perf events.
+// `attr` is a struct perf_event_attr; no group, close-on-exec. -1 with errno; ENOSYS where there
+// are no perf events.
 int os_perf_event_open(const void *attr, pid_t pid, int cpu);
 
 #endif

@@ -121,8 +121,8 @@ struct report_cell {
 struct report_source {
     char source[RECORD_NAME_BYTES];
     char scope[RECORD_NAME_BYTES];
-    enum record_label label; // the weakest of its records, or unresolved when their mean is
-    size_t n, n_unresolved;  // windows; those that say nothing by themselves
+    enum record_label label;         // the weakest of its records, or unresolved when their mean is
+    size_t n, n_unresolved;          // windows; those that say nothing by themselves
     double mean_gross_j, mean_net_j; // plain means over the records
     double systematic_rel;           // largest
     double mean_coverage;
