@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "base/units.h"
+#include "measure/settle.h"
 #include "series/series.h"
 
 double energy_traffic_bytes(const struct engine_model *model, uint32_t n_prompt,
@@ -58,21 +59,45 @@ static double request_s(const struct record *record) {
     return series_seconds(record->t0_ns, record->t1_ns) / record->n_requests;
 }
 
+// A window too short for a slow meter: what the meter smeared lies within its reach around the
+// window, and nothing but idle power beside it. So the energy of the widened window, less the idle
+// power of what was added, is the window's. 0: the window itself is long enough.
+static double added_s(const struct meter_info *info, const struct record *record) {
+    return record->flags & RECORD_SHORT ? 2 * (double)settle_reach_ns(info) * 1e-9 : 0;
+}
+
+static void use_widened(struct sampler *sampler, size_t index, const struct meter_info *info,
+                        const struct series_baseline_level *idle, const struct record *record,
+                        struct meter_energy *e) {
+    int64_t reach_ns = settle_reach_ns(info);
+    double extra_s = added_s(info, record);
+    struct meter_energy wide;
+    if (extra_s > 0 && isfinite(idle->value) &&
+        sampler_energy(sampler, index, record->t0_ns - reach_ns, record->t1_ns + reach_ns, &wide,
+                       NULL) == WL_OK) {
+        e->gross_j = wide.gross_j - idle->value * extra_s;
+        e->sd_j = hypot(wide.sd_j, idle->sd * extra_s);
+        e->coverage = wide.coverage;
+    }
+}
+
 static bool fill_from_meter(const struct subject *subject, size_t index, struct sampler *sampler,
                             const struct idle *before, struct record *record,
                             struct record_energy *out) {
+    const struct meter_info *info = meter_info(subject->meters.meter[index]);
     struct meter_energy e;
     if (sampler_energy(sampler, index, record->t0_ns, record->t1_ns, &e, NULL) != WL_OK) {
         record->flags |= RECORD_GAP;
         return false;
     }
     struct series_baseline_level idle = idle_power_at(subject, index, before, NULL, record->t0_ns);
+    record->flags |= e.flags;
+    use_widened(sampler, index, info, &idle, record, &e);
     out->gross_j = e.gross_j / record->n_requests;
     out->gross_sd_j = e.sd_j / record->n_requests;
     out->systematic_rel = e.gain_error_rel;
     out->coverage = e.coverage;
-    set_net(meter_info(subject->meters.meter[index]), &idle, request_s(record), out);
-    record->flags |= e.flags;
+    set_net(info, &idle, request_s(record), out);
     return true;
 }
 
@@ -164,7 +189,9 @@ bool energy_renew_net(const struct subject *subject, const struct idle *before,
             continue;
         }
         double change_w = idle.value - e->idle_w;
-        set_net(meter_info(subject->meters.meter[index]), &idle, seconds, e);
+        const struct meter_info *info = meter_info(subject->meters.meter[index]);
+        e->gross_j -= change_w * added_s(info, record) / record->n_requests;
+        set_net(info, &idle, seconds, e);
         record->flags |= idle.has_moved ? RECORD_IDLE_DRIFT : 0u;
         has_changed = true;
         for (uint32_t k = 0; i == 0 && k < record->n_phases; k++) {
@@ -173,6 +200,7 @@ bool energy_renew_net(const struct subject *subject, const struct idle *before,
         }
     }
     if (has_changed) {
+        record->value[METRIC_energy_gross_j] = record->energy[0].gross_j;
         record->value[METRIC_energy_net_j] = record->energy[0].net_j;
         note_phase_values(record);
     }

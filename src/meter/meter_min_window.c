@@ -3,7 +3,7 @@
 // a noise part B (J per square root of a second), 1.96*sqrt(A^2 + B^2*t) = 0.1*P*t is solved for t.
 #include <math.h>
 
-#include "meter/meter.h"
+#include "meter/meter_total_state.h"
 
 static const double HALF_WIDTH = 0.1;
 static const double SAMPLER_S = 0.1; // gauges are usually read this often
@@ -60,7 +60,7 @@ int64_t meter_min_window_ns(const struct meter_info *info, double power_w) {
 
 int64_t meter_reach_ns(const struct meter_info *info, int64_t period_ns) {
     if (meter_kind_is_counter(info->kind)) {
-        return info->native_period_ns + 2 * info->lag_sd_ns;
+        return (METER_RATE_REFRESHES + 1) * info->native_period_ns / 2 + 2 * info->lag_sd_ns;
     }
     int64_t half_ns = info->native_period_ns / 2;
     int64_t age_ns =

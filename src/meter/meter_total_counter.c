@@ -3,9 +3,7 @@
 
 #include "meter/meter_total_state.h"
 
-// The rate before an edge is taken over at least this many refreshes of the device: over one it
-// would be the counter's jitter and not the power.
-static const int64_t RATE_REFRESHES = 4;
+static const int64_t RATE_REFRESHES = METER_RATE_REFRESHES;
 
 // Mean rate over the readings just before `t_ns`; `fallback` where there are none.
 static double rate_before(const struct series *points, int64_t t_ns, int64_t span_ns,

@@ -35,6 +35,10 @@ struct meter_total {
     double sum_width_s2; // squares of the half-widths of all reads
 };
 
+// The rate of a counter before an edge is taken over at least this many refreshes of the device:
+// over one it would be the counter's jitter and not the power.
+enum { METER_RATE_REFRESHES = 4 };
+
 // Energy of one channel in a window. What several channels share (time stamps, lag) is added later.
 struct meter_part {
     double gross_j;
