@@ -29,7 +29,7 @@ ok 'src/meter/source_rusage.c compiles' \
 ok 'it reads the counter there' sh -c 'nm rusage.o | grep -q "U proc_pid_rusage"'
 
 shims=("$source_dir"/tests/darwin_stubs/shims.c "$source_dir"/src/os/darwin/*.c
-    "$source_dir"/src/os/{process,file,draft}.c
+    "$source_dir"/src/os/{clock,process,file,draft}.c
     "$source_dir"/src/base/{err,str,status,buf}.c)
 if ! echo '#include <cmocka.h>' | cc -include stdarg.h -include stddef.h -include setjmp.h \
     -include stdint.h -fsyntax-only -x c - 2>/dev/null; then

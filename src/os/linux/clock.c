@@ -1,7 +1,6 @@
 #include "os/clock.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "base/units.h"
@@ -46,24 +45,3 @@ enum wl_status os_process_cpu_ns(pid_t pid, int64_t *out, struct wl_err *err) {
     *out = cpu_ns;
     return WL_OK;
 }
-
-char *os_format_utc(char *out, size_t size, int64_t wall_ns) {
-    time_t seconds = (time_t)(wall_ns / UNITS_NS_PER_S);
-    struct tm tm;
-    if (!gmtime_r(&seconds, &tm) || !strftime(out, size, "%Y-%m-%dT%H:%M:%SZ", &tm)) {
-        snprintf(out, size, "-");
-    }
-    return out;
-}
-
-static int64_t real_now(void *context) {
-    (void)context;
-    return os_now_ns();
-}
-
-static void real_sleep(void *context, int64_t t_ns) {
-    (void)context;
-    os_sleep_until_ns(t_ns);
-}
-
-const struct os_clock OS_CLOCK_REAL = {.now_ns = real_now, .sleep_until_ns = real_sleep};
