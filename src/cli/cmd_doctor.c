@@ -194,9 +194,9 @@ static void print_verdict(const struct findings *f, const struct meter_verdict *
         printf(" (scope %s, %s)", meter_scope_name(v->scope), record_label_name(v->label));
     }
     printf("\n" INDENT "%s\n", v->reason);
-    if (is_there && v->is_external) {
-        printf(INDENT "used when named, because it may feed another machine: --meters %s\n",
-               v->name);
+    if (is_there && (v->is_external || v->is_slow)) {
+        printf(INDENT "used when named, because it %s: --meters %s\n",
+               v->is_external ? "may feed another machine" : "is slow", v->name);
     }
     const struct looked *l = looked_at(f, v->name);
     if (l && l->info.kind != METER_MODEL) {
@@ -297,11 +297,11 @@ static json_t *verdicts_json(const struct findings *f) {
     for (size_t i = 0; i < f->n_verdicts; i++) {
         const struct meter_verdict *v = &f->verdicts[i];
         const struct looked *l = looked_at(f, v->name);
-        json_t *object =
-            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "name", v->name, "title",
-                      v->title, "availability", meter_availability_name(v->availability), "scope",
-                      meter_scope_name(v->scope), "label", record_label_name(v->label), "reason",
-                      v->reason, "fix", v->fix, "is_external", v->is_external);
+        json_t *object = json_pack(
+            "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b}", "name", v->name, "title", v->title,
+            "availability", meter_availability_name(v->availability), "scope",
+            meter_scope_name(v->scope), "label", record_label_name(v->label), "reason", v->reason,
+            "fix", v->fix, "is_external", v->is_external, "is_slow", v->is_slow);
         if (l) {
             json_object_set_new(object, "look", look_json(l));
         }

@@ -66,7 +66,8 @@ static const struct meter_source *first_available(const struct meter_env *env) {
         struct meter_verdict verdict;
         if (is_listed(SOURCES[i], env)) {
             probe_one(SOURCES[i], env, &verdict);
-            if (verdict.availability == METER_AVAILABLE && !verdict.is_external) {
+            if (verdict.availability == METER_AVAILABLE && !verdict.is_external &&
+                !verdict.is_slow) {
                 return SOURCES[i];
             }
         }

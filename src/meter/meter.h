@@ -129,6 +129,7 @@ struct meter_verdict {
     enum meter_scope scope;
     enum record_label label;
     bool is_external;    // may well meter another machine: used only when the user names it
+    bool is_slow;        // needs minutes of rest and load: used only when the user names it
     const char *same_as; // name of a better source that reads the same counters; NULL
     char reason[384];    // one sentence: what was found, or why it cannot be used
     char fix[1024];      // the exact command(s) to run, '\n' between lines; "" when none helps

@@ -12,9 +12,9 @@ struct meter_set {
 };
 
 // `names` are comma-separated ("powercap,shelly:plug.local"); a comma that belongs to an argument
-// is written "\,". NULL or "auto": all that are available, but for external ones and those that
-// read the same counters as one that is open. USAGE, LIMIT, or what meter_open says; then nothing
-// is open.
+// is written "\,". NULL or "auto": all that are available, but for external and slow ones and
+// those that read the same counters as one that is open. USAGE, LIMIT, or what meter_open says;
+// then nothing is open.
 enum wl_status meter_set_open(const struct meter_env *env, const char *names, struct meter_set *out,
                               struct wl_err *err);
 void meter_set_close(struct meter_set *set); // a zeroed one is fine

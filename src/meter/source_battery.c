@@ -179,6 +179,7 @@ static void judge(const char *root, const struct battery_supplies *supplies,
 
 static void probe(const struct meter_env *env, struct meter_verdict *out) {
     struct battery_supplies supplies;
+    out->is_slow = true;
     out->scope = METER_SCOPE_BOARD;
     out->label = LABEL_MEASURED;
     battery_list(env->root, &supplies);

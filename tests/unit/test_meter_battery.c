@@ -300,8 +300,21 @@ static void every_accepted_figure_is_a_power(void **state) {
     }
 }
 
+// A study on a laptop must not take an hour because its charger is unplugged.
+static void is_used_only_when_named(void **state) {
+    (void)state;
+    struct meter_env env = {.root = TEST_ROOTS_DIR "/x86_rapl_laptop"};
+    struct meter_verdict verdicts[METER_MAX_SOURCES];
+    size_t n;
+    meter_probe_all(&env, verdicts, &n);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(verdicts[i].is_slow, strcmp(verdicts[i].name, "battery") == 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(is_used_only_when_named),
         cmocka_unit_test(what_leaves_the_battery_is_the_machines),
         cmocka_unit_test(current_times_voltage_where_there_is_no_power),
         cmocka_unit_test(several_batteries_add_up),
