@@ -185,7 +185,8 @@ static void on_warning(void *context, const char *message) {
 }
 
 // The head: machine, sources and models, before anything runs.
-static void print_head(const struct cli_context *context, const struct models *models) {
+static void print_head(const struct cli_context *context, const struct models *models,
+                       const char *meters) {
     struct machine machine;
     char text[512];
     if (context->common.quiet || machine_read(context->common.root, &machine, NULL) != WL_OK) {
@@ -198,10 +199,13 @@ static void print_head(const struct cli_context *context, const struct models *m
     size_t n;
     meter_probe_all(&env, verdicts, &n);
     for (size_t i = 0; i < n; i++) {
-        if (verdicts[i].availability == METER_AVAILABLE) {
+        if (!meters && meter_verdict_is_certain(&verdicts[i])) {
             fprintf(stderr, "energy    %s, scope %s, %s\n", verdicts[i].title,
                     meter_scope_name(verdicts[i].scope), record_label_name(verdicts[i].label));
         }
+    }
+    if (meters) {
+        fprintf(stderr, "energy    %s\n", meters);
     }
     for (size_t i = 0; i < models->n; i++) {
         fprintf(stderr, "%s  %s\n", i ? "against " : "model   ", models->path[i]);
@@ -273,7 +277,7 @@ static int run_study(struct cli_context *context, struct study_options *options,
         options->label[i] = models->label[i];
     }
     options->n_models = models->n;
-    print_head(context, models);
+    print_head(context, models, options->subject.meters);
     struct view view = {.context = context};
     struct study_events events = {.on_start = on_start,
                                   .on_progress = on_progress,

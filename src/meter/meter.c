@@ -61,13 +61,16 @@ void meter_probe_all(const struct meter_env *env, struct meter_verdict *verdicts
     }
 }
 
+bool meter_verdict_is_certain(const struct meter_verdict *verdict) {
+    return verdict->availability == METER_AVAILABLE && !verdict->is_external && !verdict->is_slow;
+}
+
 static const struct meter_source *first_available(const struct meter_env *env) {
     for (size_t i = 0; i < N_SOURCES; i++) {
         struct meter_verdict verdict;
         if (is_listed(SOURCES[i], env)) {
             probe_one(SOURCES[i], env, &verdict);
-            if (verdict.availability == METER_AVAILABLE && !verdict.is_external &&
-                !verdict.is_slow) {
+            if (meter_verdict_is_certain(&verdict)) {
                 return SOURCES[i];
             }
         }

@@ -135,6 +135,9 @@ struct meter_verdict {
     char fix[1024];      // the exact command(s) to run, '\n' between lines; "" when none helps
 };
 
+// Available, certain to meter this machine, and fast enough to be used without being asked for.
+bool meter_verdict_is_certain(const struct meter_verdict *verdict);
+
 // Asks every source, best first (the order of sources.def); reads a few files, changes nothing.
 // verdicts has room for METER_MAX_SOURCES. The synthetic source is listed only when env->synthetic.
 void meter_probe_all(const struct meter_env *env, struct meter_verdict *verdicts, size_t *n);

@@ -59,8 +59,7 @@ static void open_certain(const struct meter_env *env, struct meter_set *set) {
         const struct meter_verdict *v = &verdicts[i];
         bool is_last = i + 1 == n;
         bool has_room = set->n + !is_last < RECORD_MAX_ENERGIES; // the model has its place
-        if (v->availability == METER_AVAILABLE && !v->is_external && !v->is_slow && has_room &&
-            !has_open(set, v->same_as)) {
+        if (meter_verdict_is_certain(v) && has_room && !has_open(set, v->same_as)) {
             add(env, v->name, set, NULL); // one that vanished meanwhile is no loss
         }
     }
