@@ -127,13 +127,15 @@ enum wl_status source_check(struct meter *meter, double seconds, struct source_c
     *out = (struct source_check){.power_w = (double)NAN, .noise_sd_w = (double)NAN};
     struct look look = {.info = meter_info(meter)};
     double *memory = calloc(3 * (size_t)MAX_READINGS, sizeof *memory);
+    if (!memory) {
+        return wl_err_set(err, WL_MEMORY, "out of memory");
+    }
+    look.change_s = memory;
+    look.cost_ns = memory + MAX_READINGS;
+    look.power_w = memory + 2 * (size_t)MAX_READINGS;
     struct meter_total_options options = {.max_points = MAX_READINGS};
-    enum wl_status status = memory ? meter_total_new(look.info, &options, &look.total, err)
-                                   : wl_err_set(err, WL_MEMORY, "out of memory");
+    enum wl_status status = meter_total_new(look.info, &options, &look.total, err);
     if (status == WL_OK) {
-        look.change_s = memory;
-        look.cost_ns = memory + MAX_READINGS;
-        look.power_w = memory + 2 * (size_t)MAX_READINGS;
         status = look_on(&look, meter, seconds, out, err);
         conclude(&look, out);
     }

@@ -81,11 +81,11 @@ static void release(struct meter_thread *t) {
     free(t);
 }
 
-static enum wl_status new_thread(size_t n_channels, struct meter_thread **out, struct wl_err *err) {
+static struct meter_thread *new_thread(size_t n_channels) {
     struct meter_thread *t = calloc(1, sizeof *t);
     pthread_condattr_t attributes;
     if (!t) {
-        return wl_err_set(err, WL_MEMORY, "out of memory");
+        return NULL;
     }
     t->n_channels = n_channels;
     t->capacity = RING_BYTES / (sizeof *t->kept + n_channels * sizeof *t->channels);
@@ -99,10 +99,9 @@ static enum wl_status new_thread(size_t n_channels, struct meter_thread **out, s
     pthread_mutex_init(&t->lock, NULL);
     if (!t->kept || !t->channels) {
         release(t);
-        return wl_err_set(err, WL_MEMORY, "out of memory");
+        return NULL;
     }
-    *out = t;
-    return WL_OK;
+    return t;
 }
 
 static int launch(struct meter_thread *t) {
@@ -121,10 +120,9 @@ static int launch(struct meter_thread *t) {
 enum wl_status meter_thread_start(const struct meter_source *source, void *state,
                                   const struct meter_info *info, const struct os_clock *clock,
                                   struct meter_thread **out, struct wl_err *err) {
-    struct meter_thread *t = NULL;
-    enum wl_status status = new_thread(info->n_channels ? info->n_channels : 1, &t, err);
-    if (status != WL_OK) {
-        return status;
+    struct meter_thread *t = new_thread(info->n_channels ? info->n_channels : 1);
+    if (!t) {
+        return wl_err_set(err, WL_MEMORY, "out of memory");
     }
     t->source = source;
     t->state = state;
