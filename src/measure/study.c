@@ -50,6 +50,7 @@ struct study {
     size_t n_cells;
     uint32_t next_seq;
     double spent_s;
+    double rested_s;      // around the windows, for slow meters
     int64_t window_t0_ns; // of the window that runs now; 0 between windows
     char what[160];       // what the progress line says
     size_t n_crashes;     // in a row
@@ -132,9 +133,11 @@ static void show_progress(struct study *study) {
         }
     }
     double now_s = study->window_t0_ns ? (double)(os_now_ns() - study->window_t0_ns) * 1e-9 : 0;
-    double spent_s = study->spent_s + now_s;
+    // Rests go on as they did so far.
+    double slower = study->spent_s > 0 ? 1 + study->rested_s / study->spent_s : 1;
+    double spent_s = slower * study->spent_s + now_s;
     double left_s = fmax(needed_s, fmin(possible_s, study->options->budget_s - study->spent_s));
-    left_s = fmax(left_s - now_s, 0);
+    left_s = fmax(slower * left_s - now_s, 0);
     double overhead_s =
         (study->options->paper_s + 5 + study->options->idle_s) * (double)study->options->n_models;
     double total_s = spent_s + left_s + overhead_s;
@@ -240,12 +243,14 @@ static enum wl_status run_window(struct study *study, size_t index, uint32_t cel
     watched.run.wait.cancel_context = study;
     study->window_t0_ns = os_now_ns();
     enum wl_status status = window_run(&side->subject, &watched, &side->idle, &window, err);
+    double wall_s = (double)(os_now_ns() - study->window_t0_ns) * 1e-9;
     study->window_t0_ns = 0;
     if (status != WL_OK) {
         enum wl_status after = recover(study, side, status, err);
         return after == WL_OK ? WL_BUSY : after;
     }
     study->n_crashes = 0;
+    study->rested_s += wall_s - window.record.value[METRIC_time_s] * window.record.n_requests;
     window.record.model_id = side->model_id;
     window.record.seq = study->next_seq++;
     window.record.cell = cell_index;

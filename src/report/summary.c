@@ -57,7 +57,8 @@ static enum wl_status count_in_cell(struct report_model *model, const struct rec
 
 static void count_flags(struct report_model *model, const struct record *record) {
     model->n_used++;
-    model->n_clean += record->flags == 0;
+    // A handled wrap, and a window that a slow meter needed help with, are no distortion.
+    model->n_clean += (record->flags & ~(uint32_t)(RECORD_WRAP | RECORD_SHORT)) == 0;
     for (unsigned bit = 0; bit < REPORT_N_FLAGS; bit++) {
         model->flag_count[bit] += record->flags >> bit & 1u;
     }
