@@ -1,3 +1,7 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "base/json.h"
 #include "measure/fingerprint.h"
 #include "measure/study.h"
@@ -37,17 +41,35 @@ static int64_t calibrated_wall_ns(const struct meter_calibration_set *set) {
     return latest_ns;
 }
 
+// The sources as they may be kept and shown: what a command is called with may hold a password, so
+// only its program stays, and a checksum of the whole text tells one study from another.
+static const char *public_meters(const char *names, char *out, size_t size) {
+    const char *command = strstr(names, "exec:");
+    if (!command) {
+        return names;
+    }
+    uint32_t hash = 2166136261u; // FNV-1a
+    for (const char *at = names; *at; at++) {
+        hash = (hash ^ (unsigned char)*at) * 16777619u;
+    }
+    int shown = (int)(command - names) + (int)strcspn(command, " ");
+    snprintf(out, size, "%.*s ... (checksum %08" PRIx32 ")", shown, names, hash);
+    return out;
+}
+
 json_t *study_options_json(const struct study_options *o, struct wl_err *err) {
     json_t *models = models_json(o, err);
     if (!models) {
         return NULL;
     }
     const struct subject_options *s = &o->subject;
+    char meters[512];
     json_t *engine = json_pack(
         "{s:I, s:I, s:I, s:I, s:s?, s:s?, s:s?, s:I}", "threads", (json_int_t)s->threads,
         "threads_batch", (json_int_t)s->threads_batch, "n_ctx", (json_int_t)s->n_ctx, "n_ubatch",
         (json_int_t)s->n_ubatch, "load_mode", s->load_mode, "wait_policy", s->wait_policy, "meters",
-        s->meters, "calibrated_wall_ns", (json_int_t)calibrated_wall_ns(s->calibrations));
+        s->meters ? public_meters(s->meters, meters, sizeof meters) : NULL, "calibrated_wall_ns",
+        (json_int_t)calibrated_wall_ns(s->calibrations));
     return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "title",
                      o->title ? o->title : "", "models", models, "prompts", prompts_json(o),
                      "generate", (json_int_t)o->generate, "seed", (json_int_t)o->seed,

