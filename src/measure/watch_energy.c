@@ -31,7 +31,9 @@ void watch_energy_fill(const struct meter_info *info, const struct meter_energy 
     out->flags = energy->flags;
     out->idle_w = idle_w;
     out->idle_sd_w = idle_sd_w;
-    out->net_j = energy->gross_j - idle_w * seconds;
+    struct meter_net net;
+    meter_energy_net(info, energy, seconds, idle_w, idle_sd_w, &net);
+    out->net_j = net.net_j;
     // A model's relative error is that of its net part; its idle power is unsure by the offset.
     bool is_model = info->kind == METER_MODEL && isfinite(out->net_j);
     double scaled_j = is_model ? fmax(out->net_j, 0) : energy->gross_j;
@@ -39,8 +41,7 @@ void watch_energy_fill(const struct meter_info *info, const struct meter_energy 
         hypot(energy->gain_error_rel * scaled_j, energy->offset_error_w * seconds);
     out->gross_sd_j = hypot(energy->sd_j, systematic_j);
     // The offset is in the idle power too, and cancels.
-    double random_j = hypot(energy->sd_j, idle_sd_w * seconds);
-    out->net_sd_j = hypot(random_j, energy->gain_error_rel * out->net_j);
+    out->net_sd_j = hypot(net.sd_j, energy->gain_error_rel * out->net_j);
     out->gross_says = says(info->label, out->gross_j, out->gross_sd_j);
     out->net_says = says(info->label, out->net_j, out->net_sd_j);
 }
