@@ -70,14 +70,66 @@ struct engine_load_options {
     const char *type_k, *type_v;     // "f16", "q8_0", "q4_0", "f32"; NULL = f16
     const char *flash_attn;          // "auto", "on", "off"; NULL = auto
     bool no_repack;
-    uint64_t max_ram_bytes;  // refuse with MEMORY when the prediction is larger; 0 = no check
-    struct engine_wait wait; // defaults: total 10 min
+    uint64_t max_ram_bytes; // refuse with MEMORY when the prediction is larger; 0 = no check
+    const char *mmproj;     // the image encoder; NULL = none, the model sees no images
+    int32_t image_min_tokens, image_max_tokens; // of one image; 0 = as the files say
+    struct engine_wait wait;                    // defaults: total 10 min
 };
 
 // `model` and `load` (the load phase) may be NULL.
 enum wl_status engine_load(struct engine *engine, const struct engine_load_options *options,
                            struct engine_model *model, struct engine_phase *load,
                            struct wl_err *err);
+// Another image encoder or another image budget for the model that is loaded; `vision` and `load`
+// may be NULL. Without mmproj in the options the one that is loaded is loaded again.
+struct engine_vision_options {
+    const char *mmproj;
+    int32_t image_min_tokens, image_max_tokens; // 0 = as the file says
+    struct engine_wait wait;                    // defaults: total 10 min
+};
+enum wl_status engine_load_vision(struct engine *engine,
+                                  const struct engine_vision_options *options,
+                                  struct engine_vision *vision, struct engine_phase *load,
+                                  struct wl_err *err);
+
+// What an image of each size costs in tokens, counted by the engine itself without pixels. The
+// model needs no weights for this: `model` NULL lets the engine make a stand-in text model for the
+// projector (the wrapper text tokens are then not the real ones: text_tokens is 0).
+struct engine_image_size {
+    uint32_t width, height;
+};
+struct engine_image_count {
+    uint32_t image_tokens;     // embeddings that the text model sees
+    uint32_t text_tokens;      // wrapper: markers of tiles, begin and end of image
+    uint32_t positions;        // of the context window that they take (M-RoPE: fewer than tokens)
+    uint32_t n_views;          // images that the encoder is run on (tiles and overview)
+    uint64_t effective_pixels; // what the encoder sees; 0 when the family does not tell
+};
+enum { ENGINE_MAX_COUNTS = 4096 };
+// `counts` has room for n. Only RUN needs LOAD before; this needs engine_load or
+// engine_open_counter.
+enum wl_status engine_count_images(struct engine *engine, const struct engine_image_size *sizes,
+                                   size_t n, struct engine_image_count *counts, struct wl_err *err);
+// Instead of a LOAD: only what counting needs, in a fraction of a second whatever the size of the
+// files. `model` may be NULL.
+struct engine_counter_options {
+    const char *mmproj, *model;
+    int32_t image_min_tokens, image_max_tokens;
+};
+enum wl_status engine_open_counter(struct engine *engine,
+                                   const struct engine_counter_options *options,
+                                   struct engine_vision *vision, struct wl_err *err);
+
+// Hands an encoded image (JPEG, PNG, WebP) to the engine, which keeps it in `slot` until it is
+// replaced, freed (n 0) or the engine ends. *out tells what its header says; NULL = not wanted.
+enum { ENGINE_MAX_IMAGE_SLOTS = 256 };
+struct engine_image {
+    uint32_t width, height; // upright
+    char format[ENGINE_SHORT_BYTES];
+};
+enum wl_status engine_put_image(struct engine *engine, uint32_t slot, const void *bytes, size_t n,
+                                struct engine_image *out, struct wl_err *err);
+
 enum wl_status engine_describe(struct engine *engine, struct engine_model *out, struct wl_err *err);
 enum wl_status engine_unload(struct engine *engine, struct wl_err *err);
 enum wl_status engine_ping(struct engine *engine, struct wl_err *err); // total 10 s
@@ -97,13 +149,20 @@ struct engine_message {
     const char *role, *content;
 };
 
+#define ENGINE_IMAGE_MARKER "<__media__>"
+
 struct engine_run_options {
     const char *prompt;                    // or messages
     const struct engine_message *messages; // n_messages of them
     size_t n_messages;
-    bool is_template;   // apply the model's chat template when it has one
-    uint32_t n_prompt;  // 0 = as tokenized; else repeated and cut to exactly this many
-    uint32_t n_predict; // at most; at least 1
+    bool is_template; // apply the model's chat template when it has one
+    // Slots of engine_put_image. They stand where the prompt has ENGINE_IMAGE_MARKER, as many as
+    // there are images; before the text (of the last user message) where it has none.
+    const uint32_t *images;
+    size_t n_images;
+    bool is_full_decode; // no scaling in the JPEG decoder, even where the encoder sees less
+    uint32_t n_prompt;   // 0 = as tokenized; else repeated and cut to exactly this many
+    uint32_t n_predict;  // at most; at least 1
     bool ignore_eos;
     bool wants_token_times; // fills token_t_ns of the result
     double temperature;     // 0 = greedy

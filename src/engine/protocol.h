@@ -33,7 +33,12 @@ enum {
     X(TOKENIZE, 4, 16777216, 'c', "tokenize") /* {text, special, template} */                      \
     X(RUN, 5, 16777216, 'c', "run")           /* see docs/protocol.md */                           \
     X(UNLOAD, 6, 4096, 'c', "unload")                                                              \
-    X(SYNTH, 7, 65536, 'c', "synth") /* write a random-weight GGUF */                              \
+    X(SYNTH, 7, 65536, 'c', "synth")      /* write a random-weight GGUF */                         \
+    X(VISION, 10, 1048576, 'c', "vision") /* {mmproj, image_min_tokens, image_max_tokens} */       \
+    X(COUNTER, 11, 1048576, 'c',                                                                   \
+      "counter")                         /* {mmproj, model, ...} instead of LOAD: counts only */   \
+    X(COUNT, 12, 1048576, 'c', "count")  /* {sizes: [[w, h], ...]} */                              \
+    X(IMAGE, 13, 67108868, 'c', "image") /* binary: u32 slot, then the encoded image */            \
     X(CANCEL, 8, 4096, 'c', "cancel")                                                              \
     X(PING, 9, 4096, 'c', "ping")                                                                  \
     X(PHASE, 32, 4096, 'e', "phase")                 /* event {phase, edge, t_ns, cpu_ns} */       \

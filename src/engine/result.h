@@ -15,7 +15,8 @@
 #include "base/err.h"
 
 enum {
-    ENGINE_MAX_PHASES = 8,
+    ENGINE_MAX_PHASES = 64, // several images: their prefills alternate with the text's
+    ENGINE_MAX_RUN_IMAGES = 16,
     ENGINE_MAX_TYPES = 48,           // ggml has about 40 tensor types
     ENGINE_SHORT_BYTES = 32,         // names of phases, types, modes
     ENGINE_NAME_BYTES = 256,         // names of models
@@ -25,10 +26,36 @@ enum {
 };
 
 struct engine_phase {
-    char name[ENGINE_SHORT_BYTES]; // "load", "vision", "prefill", "decode"
-    int64_t t0_ns, t1_ns;          // CLOCK_MONOTONIC
-    int64_t cpu0_ns, cpu1_ns;      // CPU time of the engine process
+    // "load"; of a run: "image_decode", "preprocess", "vision" (image encoder), "image_prefill",
+    // "prefill" (text), "decode"
+    char name[ENGINE_SHORT_BYTES];
+    int64_t t0_ns, t1_ns;     // CLOCK_MONOTONIC
+    int64_t cpu0_ns, cpu1_ns; // CPU time of the engine process
+    int64_t peak_rss_bytes;   // largest RSS of the engine in the phase; 0 = not known
     uint32_t n_tokens;
+};
+
+// The image encoder that is loaded.
+struct engine_vision {
+    char projector[ENGINE_SHORT_BYTES]; // "qwen2vl_merger", "idefics3", ...
+    char name[ENGINE_NAME_BYTES];
+    int64_t file_bytes, n_params;
+    uint32_t n_layer, n_embd, n_ff, n_head, patch_size, image_size; // 0 when the file has none
+    uint32_t n_embd_out;      // width of the text model's embeddings
+    double pixels_per_token;  // of the picture that the encoder sees; 0 when it varies
+    int32_t image_min_tokens; // as asked; 0 = the file's or the family's
+    int32_t image_max_tokens;
+    bool is_mrope;      // positions are two-dimensional
+    bool is_non_causal; // an image must fit in one micro-batch
+    bool is_stand_in;   // counting only: the text model is not the real one
+};
+
+// One image of a run, as it went through.
+struct engine_run_image {
+    uint32_t width, height;                 // of the file, upright: nominal pixels
+    uint32_t decoded_width, decoded_height; // smaller where the JPEG decoder scaled
+    uint32_t image_tokens, n_views;
+    uint64_t effective_pixels; // 0 when the family does not tell
 };
 
 struct engine_type_count {
@@ -70,7 +97,11 @@ enum engine_stop {
 struct engine_run_result {
     char *text; // valid UTF-8, NUL-terminated
     size_t text_bytes;
-    uint32_t n_prompt;
+    uint32_t n_prompt; // text and image tokens
+    uint32_t n_image_tokens;
+    uint32_t n_positions; // of the context window; n_prompt without M-RoPE
+    struct engine_run_image images[ENGINE_MAX_RUN_IMAGES];
+    uint32_t n_images;
     uint32_t n_generated;
     enum engine_stop stop;
     struct engine_phase phases[ENGINE_MAX_PHASES]; // in time order, not overlapping
@@ -94,6 +125,8 @@ void engine_run_result_release(struct engine_run_result *result); // zeroed ones
 // PROTOCOL errors that say which field. `out` is zeroed first and needs no release on failure.
 enum wl_status engine_model_decode(const json_t *model, struct engine_model *out,
                                    struct wl_err *err);
+enum wl_status engine_vision_decode(const json_t *vision, struct engine_vision *out,
+                                    struct wl_err *err);
 enum wl_status engine_phase_decode(const json_t *phase, const struct engine_bounds *bounds,
                                    struct engine_phase *out, struct wl_err *err);
 // Without token_t_ns, which engine_token_times_decode adds.
