@@ -8,6 +8,7 @@
 
 static struct {
     int threads, threads_batch, n_ctx, n_ubatch;
+    int image_min_tokens, image_max_tokens;
     const char *load_mode, *wait_policy, *meters;
 } given;
 
@@ -24,6 +25,12 @@ const struct poptOption ENGINE_OPTIONS[] = {
      "how threads wait for each other: active (spin) or passive (sleep); default: "
      "$OMP_WAIT_POLICY, else passive on a virtual machine, else as llama.cpp does it",
      "POLICY"},
+    {"image-max-tokens", 0, POPT_ARG_INT, &given.image_max_tokens, 0,
+     "budget of one image: larger ones are shrunk to it, where the model's family can (default: as "
+     "the files say; 'wattlaw knee' shows what it does)",
+     "N"},
+    {"image-min-tokens", 0, POPT_ARG_INT, &given.image_min_tokens, 0,
+     "smaller images are enlarged to it (default: as the files say)", "N"},
     {"meters", 0, POPT_ARG_STRING, &given.meters, 0,
      "energy sources, comma-separated, the primary one first (default: auto, all that work; "
      "'wattlaw doctor' lists them)",
@@ -59,6 +66,8 @@ enum wl_status engine_options_get(const struct cli_context *context, struct subj
         check_range("threads-batch", given.threads_batch, 1024, err) ||
         check_range("ctx", given.n_ctx, 16777216, err) ||
         check_range("ubatch", given.n_ubatch, 65536, err) ||
+        check_range("image-min-tokens", given.image_min_tokens, 1048576, err) ||
+        check_range("image-max-tokens", given.image_max_tokens, 1048576, err) ||
         check_word("load-mode", given.load_mode, "mmap", "none", err) ||
         check_word("wait", given.wait_policy, "passive", "active", err)) {
         return WL_USAGE;
@@ -69,6 +78,8 @@ enum wl_status engine_options_get(const struct cli_context *context, struct subj
         .n_ctx = (uint32_t)given.n_ctx,
         .n_ubatch = (uint32_t)given.n_ubatch,
         .load_mode = given.load_mode,
+        .image_min_tokens = given.image_min_tokens,
+        .image_max_tokens = given.image_max_tokens,
         .wait_policy = given.wait_policy ? given.wait_policy : default_wait_policy(),
         .root = context->common.root,
         .meters = given.meters,

@@ -35,6 +35,19 @@ struct engine_phase {
     uint32_t n_tokens;
 };
 
+// One image of a run, as it went through.
+struct engine_run_image {
+    uint32_t width, height;                 // of the file, upright: nominal pixels
+    uint32_t decoded_width, decoded_height; // smaller where the JPEG decoder scaled
+    uint32_t image_tokens, n_views;
+    uint64_t effective_pixels; // 0 when the family does not tell
+};
+
+struct engine_type_count {
+    char name[ENGINE_SHORT_BYTES]; // "q8_0"
+    uint32_t n_tensors;
+};
+
 // The image encoder that is loaded.
 struct engine_vision {
     char projector[ENGINE_SHORT_BYTES]; // "qwen2vl_merger", "idefics3", ...
@@ -48,19 +61,6 @@ struct engine_vision {
     bool is_mrope;      // positions are two-dimensional
     bool is_non_causal; // an image must fit in one micro-batch
     bool is_stand_in;   // counting only: the text model is not the real one
-};
-
-// One image of a run, as it went through.
-struct engine_run_image {
-    uint32_t width, height;                 // of the file, upright: nominal pixels
-    uint32_t decoded_width, decoded_height; // smaller where the JPEG decoder scaled
-    uint32_t image_tokens, n_views;
-    uint64_t effective_pixels; // 0 when the family does not tell
-};
-
-struct engine_type_count {
-    char name[ENGINE_SHORT_BYTES]; // "q8_0"
-    uint32_t n_tensors;
 };
 
 struct engine_model {
@@ -81,6 +81,8 @@ struct engine_model {
     char load_mode[ENGINE_SHORT_BYTES];  // "mmap", "none"
     char flash_attn[ENGINE_SHORT_BYTES]; // "auto", "on", "off"
     bool repack;
+    bool has_vision; // an image encoder is loaded with it (the `vision` of LOAD's result)
+    struct engine_vision vision;
     bool is_synthetic;      // random weights: good for cost, useless for accuracy
     bool has_chat_template; // then chat_template is its first 4096 bytes
     char chat_template[ENGINE_TEMPLATE_BYTES];

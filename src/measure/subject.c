@@ -34,6 +34,9 @@ static enum wl_status load_model(struct subject *subject, struct wl_err *err) {
         .n_ctx = o->n_ctx,
         .n_ubatch = o->n_ubatch,
         .load_mode = o->load_mode,
+        .mmproj = o->mmproj_path,
+        .image_min_tokens = o->image_min_tokens,
+        .image_max_tokens = o->image_max_tokens,
         .max_ram_bytes = os_ram_available_bytes(),
     };
     subject->empty_pss_mib = read_pss_mib(engine_pid(subject->engine));

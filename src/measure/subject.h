@@ -13,12 +13,14 @@
 
 struct subject_options {
     const char *model_path;
-    const char *engine_path; // NULL = engine_find()
-    uint32_t threads;        // 0 = usable cores
-    uint32_t threads_batch;  // 0 = as threads
-    uint32_t n_ctx;          // 0 = the engine's default
-    uint32_t n_ubatch;       // 0 = the engine's default
-    const char *load_mode;   // "mmap", "none"; NULL = mmap
+    const char *mmproj_path;                    // image encoder; NULL = none
+    int32_t image_min_tokens, image_max_tokens; // budget of one image; 0 = as the file says
+    const char *engine_path;                    // NULL = engine_find()
+    uint32_t threads;                           // 0 = usable cores
+    uint32_t threads_batch;                     // 0 = as threads
+    uint32_t n_ctx;                             // 0 = the engine's default
+    uint32_t n_ubatch;                          // 0 = the engine's default
+    const char *load_mode;                      // "mmap", "none"; NULL = mmap
     const char *wait_policy; // "passive", "active"; NULL = as the environment has it
     const char *root;        // of /proc and /sys for sources and machine facts; NULL = the machine
     const char *meters;      // "auto" (NULL) or names, comma-separated: "powercap,estimate"
