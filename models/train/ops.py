@@ -1,11 +1,32 @@
-"""Operations between the matrix products, plain first version (fused kernels follow)."""
+"""Operations of the two halves: fused CPU kernels, and plain torch twins of them.
 
+Activations between matrix products are bf16; the residual stream, the parameters and their
+gradients are f32. The kernels (kernels.c, compiled at first use) are taken for CPU tensors when a
+C compiler is there; otherwise, and on a GPU, the twins named *_plain do the same with autograd.
+Inside `exact()` everything is f32 and plain.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch.autograd import Function
+
+HERE = Path(__file__).resolve().parent
+BUILD_DIR = HERE.parents[1] / "build" / "train"
+# no -ffast-math: a NaN must stay one; the two flags only free the square root from errno
+FLAGS = "-O3 -march=native -fopenmp-simd -fno-math-errno -fno-trapping-math -shared -fPIC".split()
+KERNEL_HEAD = 32  # the head size that the attention kernels are written for
+KERNEL_LANES = 16  # widths must be whole multiples of it
 
 _activation = torch.bfloat16
+_use_kernels = True
 
 
 @contextmanager
@@ -19,45 +40,428 @@ def exact():
         _activation = before
 
 
+@contextmanager
+def plain():
+    """Use the twins even where the kernels could be used."""
+    global _use_kernels
+    before, _use_kernels = _use_kernels, False
+    try:
+        yield
+    finally:
+        _use_kernels = before
+
+
+# ---- the compiled kernels ----
+
+
+def _cpu_flags():
+    """What -march=native depends on, so that a shared folder serves several machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def _compile():
+    """Path of the shared library made from the present kernels.c, or None without a compiler."""
+    source = HERE / "kernels.c"
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if not compiler:
+        return None
+    key = " ".join([source.read_text(), *FLAGS, _cpu_flags()])
+    library = BUILD_DIR / f"kernels-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    if not library.exists():
+        BUILD_DIR.mkdir(parents=True, exist_ok=True)
+        unfinished = library.with_suffix(f".{os.getpid()}.tmp")
+        subprocess.run([compiler, *FLAGS, str(source), "-o", str(unfinished), "-lm"], check=True)
+        unfinished.replace(library)
+    return library
+
+
+def _keep_memory():
+    """Let malloc keep freed memory: else each large activation costs fresh zeroed pages."""
+    trim_threshold, mmap_max = -1, -4
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+    except (OSError, AttributeError):
+        pass  # not glibc: slower, nothing else
+
+
+class _Attention(ctypes.Structure):
+    """struct attention of kernels.c."""
+
+    _fields_ = [
+        (name, ctypes.c_void_p)
+        for name in ("qkv", "bias", "cos", "sin", "q", "k", "v", "out", "log_sum")
+    ] + [
+        ("batch", ctypes.c_long),
+        ("n", ctypes.c_long),
+        ("heads", ctypes.c_int),
+        ("kv_heads", ctypes.c_int),
+        ("causal", ctypes.c_int),
+    ]
+
+
+class _AdamW(ctypes.Structure):
+    """struct adamw of kernels.c."""
+
+    _fields_ = [
+        (name, ctypes.c_float)
+        for name in (
+            *("rate", "beta1", "beta2", "eps", "decay"),
+            *("correct1", "correct2", "gradient_scale"),
+        )
+    ]
+
+
+_P, _L, _I, _F = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
+_SIGNATURES = {
+    "f32_to_bf16": [_P, _P, _L],
+    "bf16_to_f32": [_P, _P, _L],
+    "rms_norm_forward": [_P, _P, _P, _P, _L, _I, _F],
+    "rms_norm_backward": [_P, _P, _P, _P, _P, _P, _L, _I],
+    "layer_norm_forward": [_P, _P, _P, _P, _P, _L, _I, _F],
+    "layer_norm_backward": [_P, _P, _P, _P, _P, _P, _P, _L, _I],
+    "add_forward": [_P, _P, _P, _P, _L, _I],
+    "add_backward": [_P, _P, _P, _L, _I],
+    "swiglu_forward": [_P, _P, _L, _I],
+    "swiglu_backward": [_P, _P, _P, _L, _I],
+    "bias_gelu_forward": [_P, _P, _P, _L, _I],
+    "bias_gelu_backward": [_P, _P, _P, _P, _P, _L, _I],
+    "attention_forward": [ctypes.POINTER(_Attention)],
+    "attention_backward": [ctypes.POINTER(_Attention), _P, _P, _P],
+    "sum_of_squares": [_P, _L],
+    "adamw_step": [_P, _P, _P, _P, _L, ctypes.POINTER(_AdamW)],
+}
+_library = None  # None: not tried yet; False: not to be had
+
+
+def kernels():
+    """The loaded kernels, compiled when needed, or False where there is no compiler."""
+    global _library
+    if _library is None:
+        path = _compile()
+        _library = ctypes.CDLL(str(path)) if path else False
+        if _library:
+            for name, arguments in _SIGNATURES.items():
+                function = getattr(_library, name)
+                function.argtypes, function.restype = arguments, None
+            _library.sum_of_squares.restype = ctypes.c_double
+            _keep_memory()
+    return _library
+
+
+def _fused(x, width=KERNEL_LANES):
+    """Whether the kernels serve this tensor, whose rows are `width` long."""
+    return (
+        _use_kernels
+        and _activation is torch.bfloat16
+        and x.device.type == "cpu"
+        and width % KERNEL_LANES == 0
+        and bool(kernels())
+    )
+
+
+def _at(tensor):
+    """Address of a contiguous tensor, or NULL for None."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _rows(x):
+    return x.numel() // x.shape[-1]
+
+
+# ---- between the types ----
+
+
+def _narrow(x):
+    """f32 -> bf16 copy by the kernel."""
+    x = x.contiguous()
+    y = torch.empty(x.shape, dtype=torch.bfloat16)
+    kernels().f32_to_bf16(_at(x), _at(y), x.numel())
+    return y
+
+
+def _widen(x):
+    """bf16 -> f32 copy by the kernel."""
+    x = x.contiguous()
+    y = torch.empty(x.shape)
+    kernels().bf16_to_f32(_at(x), _at(y), x.numel())
+    return y
+
+
+class _ToActivation(Function):
+    @staticmethod
+    def forward(ctx, x):
+        return _narrow(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return _widen(grad)
+
+
+class _ToResidual(Function):
+    @staticmethod
+    def forward(ctx, x):
+        return _widen(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return _narrow(grad)
+
+
 def to_activation(x):
     """Any float tensor -> the type used between matrix products."""
+    if x.dtype is torch.float32 and _fused(x):
+        return _ToActivation.apply(x)
     return x.to(_activation)
 
 
 def to_residual(x):
     """Any float tensor -> f32."""
+    if x.dtype is torch.bfloat16 and _fused(x):
+        return _ToResidual.apply(x)
     return x.float()
 
 
-def rms_norm(x, weight, eps):
-    """x f32 -> activation."""
-    return (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight).to(_activation)
+# ---- matrix product ----
 
 
-def layer_norm(x, weight, bias, eps):
-    """x f32 -> activation."""
-    return F.layer_norm(x, x.shape[-1:], weight, bias, eps).to(_activation)
+class _Linear(Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        rows = x.reshape(-1, x.shape[-1])
+        narrow = _narrow(weight)
+        ctx.save_for_backward(rows, narrow)
+        return torch.mm(rows, narrow.t()).view(*x.shape[:-1], weight.shape[0])
+
+    @staticmethod
+    def backward(ctx, grad):
+        # transposed operands stay views: the library takes them as fast, a copy would cost half
+        rows, narrow = ctx.saved_tensors
+        grad_rows = grad.reshape(-1, grad.shape[-1])
+        dx = dweight = None
+        if ctx.needs_input_grad[0]:
+            dx = torch.mm(grad_rows, narrow).view(*grad.shape[:-1], narrow.shape[1])
+        if ctx.needs_input_grad[1]:
+            dweight = _widen(torch.mm(grad_rows.t(), rows))
+        return dx, dweight
+
+
+def linear_plain(x, weight):
+    """Twin of linear."""
+    return torch.matmul(x, weight.to(_activation).t())
 
 
 def linear(x, weight):
-    """Activation [..., in] times weight f32 [out, in] -> activation [..., out]."""
-    return torch.matmul(x, weight.to(_activation).t())
+    """Activation [..., in] times weight f32 [out, in] -> activation [..., out], no bias."""
+    return _Linear.apply(x, weight) if _fused(x) else linear_plain(x, weight)
+
+
+# ---- norms ----
+
+
+class _RmsNorm(Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        x = x.contiguous()
+        y = torch.empty(x.shape, dtype=torch.bfloat16)
+        scale = torch.empty(_rows(x))
+        kernels().rms_norm_forward(
+            _at(x), _at(weight), _at(y), _at(scale), _rows(x), x.shape[-1], eps
+        )
+        ctx.save_for_backward(x, weight, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight, scale = ctx.saved_tensors
+        grad = grad.contiguous()
+        dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
+        kernels().rms_norm_backward(
+            *map(_at, (grad, x, weight, scale, dx, dweight)), _rows(x), x.shape[-1]
+        )
+        return dx, dweight, None
+
+
+def rms_norm_plain(x, weight, eps):
+    """Twin of rms_norm."""
+    return (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight).to(_activation)
+
+
+def rms_norm(x, weight, eps):
+    """f32 [..., width] -> activation, each row with a root mean square of one, times weight."""
+    if _fused(x, x.shape[-1]):
+        return _RmsNorm.apply(x, weight, eps)
+    return rms_norm_plain(x, weight, eps)
+
+
+class _LayerNorm(Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps):
+        x = x.contiguous()
+        y = torch.empty(x.shape, dtype=torch.bfloat16)
+        stats = torch.empty(_rows(x), 2)
+        kernels().layer_norm_forward(
+            *map(_at, (x, weight, bias, y, stats)), _rows(x), x.shape[-1], eps
+        )
+        ctx.save_for_backward(x, weight, stats)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight, stats = ctx.saved_tensors
+        grad = grad.contiguous()
+        dx, dweight, dbias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
+        kernels().layer_norm_backward(
+            *map(_at, (grad, x, weight, stats, dx, dweight, dbias)), _rows(x), x.shape[-1]
+        )
+        return dx, dweight, dbias, None
+
+
+def layer_norm_plain(x, weight, bias, eps):
+    """Twin of layer_norm."""
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps).to(_activation)
+
+
+def layer_norm(x, weight, bias, eps):
+    """f32 [..., width] -> activation, each row with mean 0 and deviation 1, times weight + bias."""
+    if _fused(x, x.shape[-1]):
+        return _LayerNorm.apply(x, weight, bias, eps)
+    return layer_norm_plain(x, weight, bias, eps)
+
+
+# ---- residual stream ----
+
+
+class _Add(Function):
+    @staticmethod
+    def forward(ctx, x, y, bias):
+        x, y = x.contiguous(), y.contiguous()
+        out = torch.empty_like(x)
+        kernels().add_forward(*map(_at, (x, y, bias, out)), _rows(x), x.shape[-1])
+        ctx.has_bias = bias is not None
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        grad = grad.contiguous()
+        dy = torch.empty(grad.shape, dtype=torch.bfloat16)
+        dbias = torch.zeros(grad.shape[-1]) if ctx.has_bias else None
+        kernels().add_backward(_at(grad), _at(dy), _at(dbias), _rows(grad), grad.shape[-1])
+        return grad, dy, dbias
+
+
+def add_plain(x, y, bias=None):
+    """Twin of add."""
+    return x + (y.float() if bias is None else y.float() + bias)
 
 
 def add(x, y, bias=None):
     """Residual stream f32 plus activation (plus bias) -> f32."""
-    return x + (y.float() if bias is None else y.float() + bias)
+    return _Add.apply(x, y, bias) if _fused(x, x.shape[-1]) else add_plain(x, y, bias)
 
 
-def swiglu(gate_up):
-    """Activation [..., 2 * ff] (gate, up) -> silu(gate) * up."""
+# ---- activation functions ----
+
+
+class _Swiglu(Function):
+    @staticmethod
+    def forward(ctx, gate_up):
+        gate_up = gate_up.contiguous()
+        ff = gate_up.shape[-1] // 2
+        y = torch.empty(*gate_up.shape[:-1], ff, dtype=torch.bfloat16)
+        kernels().swiglu_forward(_at(gate_up), _at(y), _rows(gate_up), ff)
+        ctx.save_for_backward(gate_up)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        (gate_up,) = ctx.saved_tensors
+        grad, dx = grad.contiguous(), torch.empty_like(gate_up)
+        kernels().swiglu_backward(*map(_at, (grad, gate_up, dx)), _rows(grad), grad.shape[-1])
+        return dx
+
+
+def swiglu_plain(gate_up):
+    """Twin of swiglu."""
     gate, up = gate_up.float().chunk(2, -1)
     return (F.silu(gate) * up).to(_activation)
 
 
-def bias_gelu(x, bias):
-    """gelu(x + bias), erf form."""
+def swiglu(gate_up):
+    """Activation [..., 2 * ff] (gates, then values) -> silu(gate) * value."""
+    if _fused(gate_up, gate_up.shape[-1] // 2):
+        return _Swiglu.apply(gate_up)
+    return swiglu_plain(gate_up)
+
+
+class _BiasGelu(Function):
+    @staticmethod
+    def forward(ctx, x, bias):
+        x = x.contiguous()
+        y = torch.empty_like(x)
+        kernels().bias_gelu_forward(*map(_at, (x, bias, y)), _rows(x), x.shape[-1])
+        ctx.save_for_backward(x, bias)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, bias = ctx.saved_tensors
+        grad, dx, dbias = grad.contiguous(), torch.empty_like(x), torch.zeros_like(bias)
+        kernels().bias_gelu_backward(
+            *map(_at, (grad, x, bias, dx, dbias)), _rows(x), x.shape[-1]
+        )
+        return dx, dbias
+
+
+def bias_gelu_plain(x, bias):
+    """Twin of bias_gelu."""
     return F.gelu(x.float() + bias).to(_activation)
+
+
+def bias_gelu(x, bias):
+    """gelu(x + bias) in its erf form; the runtime's tanh form differs by less than 5e-4."""
+    return _BiasGelu.apply(x, bias) if _fused(x, x.shape[-1]) else bias_gelu_plain(x, bias)
+
+
+# ---- attention ----
+
+
+class _FusedAttention(Function):
+    @staticmethod
+    def forward(ctx, qkv, bias, cos, sin, heads, kv_heads, causal):
+        qkv = qkv.contiguous()
+        batch, n, _ = qkv.shape
+        q = torch.empty(batch, heads, n, KERNEL_HEAD, dtype=torch.bfloat16)
+        k = torch.empty(batch, kv_heads, n, KERNEL_HEAD, dtype=torch.bfloat16)
+        v = torch.empty_like(k)
+        out = torch.empty(batch, n, heads * KERNEL_HEAD, dtype=torch.bfloat16)
+        log_sum = torch.empty(batch, heads, n)
+        ctx.tensors = (bias, cos.contiguous(), sin.contiguous(), q, k, v, out, log_sum)
+        ctx.sizes = (batch, n, heads, kv_heads, causal)
+        task = _Attention(_at(qkv), *map(_at, ctx.tensors), *ctx.sizes)
+        kernels().attention_forward(ctypes.byref(task))
+        # the output must be saved the official way, or it would keep itself alive
+        ctx.save_for_backward(out)
+        ctx.tensors = (*ctx.tensors[:6], None, log_sum)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        (out,) = ctx.saved_tensors
+        bias, cos, sin, q, k, v, _, log_sum = ctx.tensors
+        batch, n, heads, kv_heads, _ = ctx.sizes
+        grad = grad.contiguous()
+        dqkv = torch.empty(batch, n, (heads + 2 * kv_heads) * KERNEL_HEAD, dtype=torch.bfloat16)
+        dbias = torch.zeros_like(bias)
+        pointers = map(_at, (None, bias, cos, sin, q, k, v, out, log_sum))
+        task = _Attention(*pointers, *ctx.sizes)
+        kernels().attention_backward(ctypes.byref(task), _at(grad), _at(dqkv), _at(dbias))
+        return dqkv, dbias, None, None, None, None, None
 
 
 def _rotate(x, cos, sin):
@@ -65,12 +469,8 @@ def _rotate(x, cos, sin):
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
 
-def attention(qkv, bias, cos, sin, heads, kv_heads, causal):
-    """Joined projections [B, N, (heads + 2 kv_heads) * head] -> mixed values [B, N, heads * head].
-
-    Adds the bias, turns pairs (i, i + head/2) of q and k; query head j uses KV head
-    j // (heads / kv_heads).
-    """
+def attention_plain(qkv, bias, cos, sin, heads, kv_heads, causal):
+    """Twin of attention."""
     batch, n, rows = qkv.shape
     head = rows // (heads + 2 * kv_heads)
     x = (qkv.float() + bias).view(batch, n, -1, head).transpose(1, 2)
@@ -86,3 +486,93 @@ def attention(qkv, bias, cos, sin, heads, kv_heads, causal):
     share = scores.softmax(-1).to(_activation).view(batch, kv_heads, group * n, n)
     mixed = torch.matmul(share, v).view(batch, heads, n, head)
     return mixed.transpose(1, 2).reshape(batch, n, heads * head)
+
+
+def attention(qkv, bias, cos, sin, heads, kv_heads, causal):
+    """Joined projections [B, N, (heads + 2 kv_heads) * head] -> mixed values [B, N, heads * head].
+
+    Adds the bias, turns the pairs (i, i + head/2) of q and k by cos, sin [N, head/2]; query head
+    j uses KV head j // (heads / kv_heads).
+    """
+    head = qkv.shape[-1] // (heads + 2 * kv_heads)
+    if head == KERNEL_HEAD and _fused(qkv):
+        return _FusedAttention.apply(qkv, bias, cos, sin, heads, kv_heads, causal)
+    return attention_plain(qkv, bias, cos, sin, heads, kv_heads, causal)
+
+
+# ---- optimiser ----
+
+
+class AdamW:
+    """AdamW with clipping by the norm of all gradients together.
+
+    groups: list of (parameters, decay). Parameters whose gradient is None are left alone.
+    """
+
+    def __init__(self, groups, betas=(0.9, 0.95), eps=1e-9):
+        self.parameters = [(p, decay) for parameters, decay in groups for p in parameters]
+        self.betas, self.eps, self.steps = betas, eps, 0
+        self.first = [torch.zeros_like(p) for p, _ in self.parameters]
+        self.second = [torch.zeros_like(p) for p, _ in self.parameters]
+
+    def zero_grad(self):
+        """Forget all gradients."""
+        for p, _ in self.parameters:
+            p.grad = None
+
+    def gradient_norm(self):
+        """Norm of all gradients together."""
+        total = 0.0
+        for p, _ in self.parameters:
+            if p.grad is not None:
+                total += self._squares(p.grad)
+        return total**0.5
+
+    @staticmethod
+    def _squares(grad):
+        if _use_kernels and grad.device.type == "cpu" and kernels():
+            grad = grad.contiguous()
+            return kernels().sum_of_squares(_at(grad), grad.numel())
+        return float(grad.pow(2).sum())
+
+    @torch.no_grad()
+    def step(self, rate, clip=1.0):
+        """One step at this learning rate; returns the norm of the gradients before clipping."""
+        norm = self.gradient_norm()
+        self.steps += 1
+        for (p, decay), first, second in zip(self.parameters, self.first, self.second):
+            if p.grad is None:
+                continue
+            settings = _AdamW(
+                *(rate, *self.betas, self.eps, decay),
+                *(1 / (1 - beta**self.steps) for beta in self.betas),
+                min(1.0, clip / (norm + 1e-9)),
+            )
+            if _use_kernels and p.device.type == "cpu" and p.is_contiguous() and kernels():
+                grad = p.grad.contiguous()
+                kernels().adamw_step(
+                    *map(_at, (p, grad, first, second)), p.numel(), ctypes.byref(settings)
+                )
+            else:
+                _adamw_plain(p, first, second, settings)
+        return norm
+
+    def state_dict(self):
+        """Everything needed to go on."""
+        return {"steps": self.steps, "first": self.first, "second": self.second}
+
+    def load_state_dict(self, state):
+        """Go on from what state_dict returned."""
+        self.steps = state["steps"]
+        for mine, theirs in zip(self.first + self.second, state["first"] + state["second"]):
+            mine.copy_(theirs)
+
+
+def _adamw_plain(p, first, second, settings):
+    """Twin of the adamw_step kernel."""
+    grad = p.grad * settings.gradient_scale
+    first.lerp_(grad, 1 - settings.beta1)
+    second.mul_(settings.beta2).addcmul_(grad, grad, value=1 - settings.beta2)
+    divisor = (second * settings.correct2).sqrt_().add_(settings.eps)
+    p.mul_(1 - settings.rate * settings.decay)
+    p.addcdiv_(first, divisor, value=-settings.rate * settings.correct1)
