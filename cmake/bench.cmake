@@ -6,7 +6,7 @@ foreach(source ${bench_sources})
   add_executable(bench_${name} EXCLUDE_FROM_ALL "${source}")
   target_compile_options(bench_${name} PRIVATE ${WATTLAW_CFLAGS})
   target_compile_definitions(bench_${name} PRIVATE _GNU_SOURCE)
-  target_link_libraries(bench_${name} PRIVATE wl_measure wl_report wl_plan wl_eval wl_store wl_catalog wl_engine
+  target_link_libraries(bench_${name} PRIVATE wl_measure wl_report wl_plan wl_eval wl_image wl_store wl_catalog wl_engine
     wl_sampler wl_meter wl_record wl_stats wl_series wl_os wl_base Threads::Threads)
   set_target_properties(bench_${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bench" OUTPUT_NAME ${name})

@@ -1,6 +1,6 @@
 # wattlaw-engine: the only program that knows llama.cpp. Where the system has no libllama it is
 # compiled against the private sysroot that tools/setup made (.deps/engine.cmake says how), with
-# its own copies of base, os and the protocol, because that sysroot has its own C library.
+# its own copies of base, os, image and the protocol, because that sysroot has its own C library.
 set(WATTLAW_ENGINE_CONFIG "${CMAKE_SOURCE_DIR}/.deps/engine.cmake" CACHE FILEPATH
     "Written by tools/setup")
 if(NOT EXISTS "${WATTLAW_ENGINE_CONFIG}")
@@ -10,10 +10,12 @@ include("${WATTLAW_ENGINE_CONFIG}")
 
 wattlaw_sources(base base_sources)
 wattlaw_sources(os os_sources)
+wattlaw_sources(image image_sources)
 wattlaw_sources(worker worker_sources)
 add_executable(wattlaw-engine ${worker_sources} ${base_sources} ${os_sources}
+               ${image_sources}
                "${CMAKE_SOURCE_DIR}/src/engine/protocol.c")
-foreach(folder base os engine worker)
+foreach(folder base os image engine worker)
   wattlaw_include_dir(${folder} include_dir)
   target_include_directories(wattlaw-engine PRIVATE "${include_dir}")
 endforeach()

@@ -4,6 +4,9 @@ find_package(Threads REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.12)
 pkg_check_modules(SQLITE3 REQUIRED IMPORTED_TARGET sqlite3>=3.37) # STRICT tables
 pkg_check_modules(CURL REQUIRED libcurl) # headers only: loaded when a network meter is used
+pkg_check_modules(TURBOJPEG REQUIRED IMPORTED_TARGET libturbojpeg>=2.0)
+pkg_check_modules(PNG REQUIRED IMPORTED_TARGET libpng>=1.6)
+pkg_check_modules(WEBP REQUIRED IMPORTED_TARGET libwebp>=1.0)
 pkg_check_modules(POPT REQUIRED IMPORTED_TARGET popt)
 if(WATTLAW_TESTS)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)

@@ -2,7 +2,9 @@
 # Sourced by tools/setup: the tools in $DEPS/bin, the description of the engine's build in $DEPS/engine.cmake, and the
 # proof that a program built by that description works.
 
-ENGINE_LIBS=(llama mtmd ggml ggml-base jansson m pthread)
+ENGINE_LIBS=(llama mtmd ggml ggml-base jansson turbojpeg png webp m pthread)
+# The same for pkg-config, where the system brings them.
+ENGINE_MODULES=(llama jansson libturbojpeg libpng libwebp)
 
 # ---- tools and build description -------------------------------------------------------------------------------------
 
@@ -124,9 +126,10 @@ write_engine_cmake_system() {
     cmake_set WATTLAW_ENGINE_LIBRARY_DIR "$libdir"
     cmake_set WATTLAW_ENGINE_DYNAMIC_LINKER
     cmake_set WATTLAW_ENGINE_BACKENDS_DIR "$backends"
-    mapfile -t list < <(pkg_words --cflags llama jansson)
+    mapfile -t list < <(pkg_words --cflags "${ENGINE_MODULES[@]}")
     cmake_set WATTLAW_ENGINE_CFLAGS "${list[@]}"
-    mapfile -t list < <(pkg_words --libs-only-L llama jansson && pkg_words --libs-only-other llama jansson)
+    mapfile -t list < <(pkg_words --libs-only-L "${ENGINE_MODULES[@]}" &&
+        pkg_words --libs-only-other "${ENGINE_MODULES[@]}")
     cmake_set WATTLAW_ENGINE_LDFLAGS "${list[@]}" "-L$libdir" "-Wl,-rpath,$libdir"
     cmake_set WATTLAW_ENGINE_LIBS "${ENGINE_LIBS[@]}"
     mapfile -t list < <(pkg_words --cflags openblas)
@@ -153,6 +156,9 @@ probe_source() {
 #include <mtmd.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <png.h>
+#include <turbojpeg.h>
+#include <webp/decode.h>
 
 int main(int argc, char **argv)
 {
@@ -163,6 +169,11 @@ int main(int argc, char **argv)
         return 1;
     }
     json_decref(json_object());
+    tjhandle jpeg = tjInitDecompress();
+    if (!jpeg || tjDestroy(jpeg) || !png_access_version_number() || !WebPGetDecoderVersion()) {
+        fputs("the libraries of pictures do not answer\n", stderr);
+        return 1;
+    }
     printf("llama.cpp %s, ggml %s, %s\n", llama_version(), ggml_version(), ggml_backend_dev_description(cpu));
     return mtmd_default_marker() == NULL;
 }
@@ -182,7 +193,7 @@ probe_private() {
 probe_system() {
     local flags libdir
     libdir=$(pkg-config --variable=libdir llama)
-    mapfile -t flags < <(pkg_words --cflags llama jansson && pkg_words --libs llama jansson)
+    mapfile -t flags < <(pkg_words --cflags "${ENGINE_MODULES[@]}" && pkg_words --libs "${ENGINE_MODULES[@]}")
     probe_source >"$DEPS/probe.c"
     cc -std=c17 -o "$DEPS/probe" "$DEPS/probe.c" "${flags[@]}" "-L$libdir" "-Wl,-rpath,$libdir" \
         "${ENGINE_LIBS[@]/#/-l}" && "$DEPS/probe" "$(first_of "$libdir"/ggml/backends*)"

@@ -95,7 +95,7 @@ gather() {
 #                  folder of the running program, which is the loader; and ps and top show the tool's name this way.
 lay_out() {
     local root=$1 lib=$2 names files file
-    mapfile -t names < <(runtime_name "$root/$lib" llama mtmd ggml ggml-base jansson)
+    mapfile -t names < <(runtime_name "$root/$lib" llama mtmd ggml ggml-base jansson turbojpeg png webp)
     mapfile -t files < <(needed "$root" "$lib" "${names[@]}")
     gather "$root/runtime" "${files[@]}" "$(loader "$root")"
     gather "$root/runtime/backends" "$root/$lib"/ggml/backends*/*.so
