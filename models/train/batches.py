@@ -252,7 +252,7 @@ class Batcher:
     tokens) may be replaced at any time.
     """
 
-    BUCKET_RATIO = 1.2
+    BUCKET_RATIO = 1.12
 
     def __init__(self, tokenizer, seed, token_budget=3072, mix=None):
         if token_budget < HARD_LIMIT:

@@ -89,7 +89,7 @@ class BatcherTest(unittest.TestCase):
                 self.assertEqual(len(batch.families), len(batch.ids))
                 n_tokens += batch.n_tokens
                 n_padding += int((batch.ids == stream.maker.pad_id).sum())
-            self.assertLess(n_padding / n_tokens, 0.15)
+            self.assertLess(n_padding / n_tokens, 0.08)
 
     def test_spans_hold_answers_with_their_end(self):
         stream = batches.Batcher(self.tokenizer, 2)
