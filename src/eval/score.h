@@ -23,6 +23,9 @@ struct score_rule {
     double tolerance_rel; // of SCORE_NUMBER: of the reference; the larger of the two counts
 };
 
+// INPUT when nothing, or everything, would match the reference under this rule.
+enum wl_status score_check_reference(const struct score_rule *rule, const char *reference,
+                                     struct wl_err *err);
 // Right when it matches any reference.
 bool score_answer(const struct score_rule *rule, const char *answer, const char *const *references,
                   size_t n_references);

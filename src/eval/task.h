@@ -14,7 +14,9 @@ enum {
     TASK_MAX_LINE_BYTES = 1 << 20,
     TASK_MAX_IMAGES = 16,     // of one item
     TASK_MAX_REFERENCES = 16, // any one of them is right
+    TASK_ID_BYTES = 256,
     TASK_KIND_BYTES = 64,
+    TASK_MAX_TOKENS = 1 << 20,
 };
 
 struct task_item {

@@ -103,15 +103,17 @@ static bool fill_from_meter(const struct subject *subject, size_t index, struct 
 
 static void fill_phase_from_model(const struct subject *subject, const struct record *record,
                                   struct record_phase *phase) {
-    bool is_prefill = strcmp(phase->name, "prefill") == 0;
-    uint32_t n_prompt = is_prefill ? record->prompt_tokens : 0;
-    uint32_t n_decode = is_prefill ? 0 : phase->n_tokens;
+    bool is_prefill =
+        strcmp(phase->name, "prefill") == 0 || strcmp(phase->name, "image_prefill") == 0;
+    bool is_decode = strcmp(phase->name, "decode") == 0;
+    uint32_t n_prompt = is_prefill ? phase->n_tokens : 0;
+    uint32_t n_decode = is_decode ? phase->n_tokens : 0;
     double bytes = energy_traffic_bytes(&subject->model, n_prompt, n_decode);
-    if (!is_prefill) {
+    if (is_decode) {
         bytes += (double)subject->model.kv_bytes_per_token * n_decode * record->prompt_tokens;
     }
     struct meter_estimate_energy e;
-    meter_estimate_energy(&subject->estimate, series_seconds(phase->t0_ns, phase->t1_ns),
+    meter_estimate_energy(&subject->estimate, (double)phase->duration_ns * 1e-9,
                           (double)phase->cpu_ns * 1e-9, bytes,
                           flops(&subject->model, n_prompt, n_decode), &e);
     phase->gross_j = e.gross_j;
@@ -140,13 +142,21 @@ static void fill_phase_from_meter(struct sampler *sampler, const struct energy_s
 }
 
 static void note_phase_values(struct record *record) {
+    double image_j = 0;
     for (uint32_t i = 0; i < record->n_phases; i++) {
         const struct record_phase *phase = &record->phase[i];
         if (strcmp(phase->name, "prefill") == 0) {
             record->value[METRIC_prefill_net_j] = phase->net_j;
         } else if (strcmp(phase->name, "decode") == 0) {
             record->value[METRIC_decode_net_j] = phase->net_j;
+        } else if (strcmp(phase->name, "vision") == 0) {
+            image_j += phase->net_j;
+        } else if (strcmp(phase->name, "image_prefill") == 0) {
+            image_j += phase->net_j;
         }
+    }
+    if (record->vision.n_images > 0) {
+        record->value[METRIC_image_net_j] = image_j;
     }
 }
 
@@ -196,7 +206,7 @@ bool energy_renew_net(const struct subject *subject, const struct idle *before,
         has_changed = true;
         for (uint32_t k = 0; i == 0 && k < record->n_phases; k++) {
             struct record_phase *phase = &record->phase[k];
-            phase->net_j -= change_w * series_seconds(phase->t0_ns, phase->t1_ns);
+            phase->net_j -= change_w * (double)phase->duration_ns * 1e-9;
         }
     }
     if (has_changed) {

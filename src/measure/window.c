@@ -56,20 +56,43 @@ static enum wl_status pad(double seconds, struct wl_err *err) {
     return pause_until(os_now_ns() + (int64_t)(seconds * (double)UNITS_NS_PER_S), err);
 }
 
-// Adds the phases of one request: times of the first, CPU time and tokens of all.
-static void add_phases(struct record *record, const struct engine_run_result *result) {
-    for (uint32_t i = 0; i < result->n_phases && i < RECORD_MAX_PHASES; i++) {
-        const struct engine_phase *from = &result->phases[i];
-        struct record_phase *to = &record->phase[i];
-        if (i == record->n_phases) {
-            record->n_phases++;
-            str_copy(to->name, sizeof to->name, from->name);
-            to->t0_ns = from->t0_ns;
-            to->t1_ns = from->t1_ns;
-            to->gross_j = to->net_j = NAN;
+// The record's phase of that name, made when it is new. With several images the text's prefill and
+// the images' take turns: a phase is then the sum of its parts. NULL: too many.
+static struct record_phase *phase_of(struct record *record, const char *name) {
+    for (uint32_t i = 0; i < record->n_phases; i++) {
+        if (strcmp(record->phase[i].name, name) == 0) {
+            return &record->phase[i];
         }
+    }
+    if (record->n_phases == RECORD_MAX_PHASES) {
+        return NULL;
+    }
+    struct record_phase *phase = &record->phase[record->n_phases++];
+    str_copy(phase->name, sizeof phase->name, name);
+    phase->gross_j = phase->net_j = NAN;
+    return phase;
+}
+
+// Adds the phases of one request: begin, end and tokens of the first, durations and CPU time of
+// all.
+static void add_phases(struct record *record, const struct engine_run_result *result,
+                       bool is_first) {
+    for (uint32_t i = 0; i < result->n_phases; i++) {
+        const struct engine_phase *from = &result->phases[i];
+        struct record_phase *to = phase_of(record, from->name);
+        if (!to) {
+            continue;
+        }
+        if (is_first) {
+            to->t0_ns = to->t0_ns ? to->t0_ns : from->t0_ns;
+            to->t1_ns = from->t1_ns;
+            to->n_tokens += from->n_tokens;
+        }
+        to->duration_ns += from->t1_ns - from->t0_ns;
         to->cpu_ns += from->cpu1_ns - from->cpu0_ns;
-        to->n_tokens = from->n_tokens;
+        if (from->peak_rss_bytes > to->peak_rss_bytes) {
+            to->peak_rss_bytes = from->peak_rss_bytes;
+        }
     }
 }
 
@@ -77,11 +100,11 @@ static void add_phases(struct record *record, const struct engine_run_result *re
 struct requests {
     struct energy_span *spans;
     size_t n_spans;
-    double prefill_s, decode_s;
     int64_t cpu0_ns, cpu1_ns;
 };
 
-static bool keep_spans(struct requests *requests, const struct engine_run_result *result) {
+static bool keep_spans(struct requests *requests, struct record *record,
+                       const struct engine_run_result *result) {
     size_t n = requests->n_spans + result->n_phases;
     struct energy_span *spans = realloc(requests->spans, n * sizeof *spans);
     if (!spans) {
@@ -90,10 +113,11 @@ static bool keep_spans(struct requests *requests, const struct engine_run_result
     requests->spans = spans;
     for (uint32_t i = 0; i < result->n_phases; i++) {
         const struct engine_phase *phase = &result->phases[i];
-        spans[requests->n_spans++] = (struct energy_span){i, phase->t0_ns, phase->t1_ns};
-        double seconds = series_seconds(phase->t0_ns, phase->t1_ns);
-        requests->prefill_s += strcmp(phase->name, "prefill") == 0 ? seconds : 0;
-        requests->decode_s += strcmp(phase->name, "decode") == 0 ? seconds : 0;
+        const struct record_phase *sum = phase_of(record, phase->name);
+        if (sum) {
+            spans[requests->n_spans++] =
+                (struct energy_span){(uint32_t)(sum - record->phase), phase->t0_ns, phase->t1_ns};
+        }
     }
     return true;
 }
@@ -113,11 +137,13 @@ static enum wl_status run_one(struct subject *subject, const struct window_optio
     if (out->result.n_phases == 0) {
         return wl_err_set(err, WL_PROTOCOL, "the engine reported no phases");
     }
-    add_phases(&out->record, &out->result);
+    add_phases(&out->record, &out->result, requests->n_spans == 0);
     const struct engine_phase *last = &out->result.phases[out->result.n_phases - 1];
     out->record.t1_ns = last->t1_ns;
     requests->cpu1_ns = last->cpu1_ns;
-    return keep_spans(requests, &out->result) ? WL_OK : wl_err_set(err, WL_MEMORY, "out of memory");
+    return keep_spans(requests, &out->record, &out->result)
+               ? WL_OK
+               : wl_err_set(err, WL_MEMORY, "out of memory");
 }
 
 // The requests between two full samples, and the wait for meters that show power late.
@@ -146,6 +172,57 @@ static enum wl_status run_requests(struct subject *subject, const struct window_
     return status;
 }
 
+static double phase_s(const struct record *record, const char *name) {
+    double seconds = 0;
+    for (uint32_t i = 0; i < record->n_phases; i++) {
+        const struct record_phase *phase = &record->phase[i];
+        seconds += strcmp(phase->name, name) == 0 ? (double)phase->duration_ns * 1e-9 : 0;
+    }
+    return seconds;
+}
+
+static double phase_core_s(const struct record *record, const char *name) {
+    double seconds = 0;
+    for (uint32_t i = 0; i < record->n_phases; i++) {
+        const struct record_phase *phase = &record->phase[i];
+        seconds += strcmp(phase->name, name) == 0 ? (double)phase->cpu_ns * 1e-9 : 0;
+    }
+    return seconds;
+}
+
+// Of the phases that a request has; the others' figures stay absent.
+static void fill_phase_times(struct record *record, const struct engine_run_result *result) {
+    double *value = record->value;
+    double prefill_s = phase_s(record, "prefill");
+    double decode_s = phase_s(record, "decode");
+    double image_prefill_s = phase_s(record, "image_prefill");
+    value[METRIC_prefill_s] = prefill_s;
+    value[METRIC_prefill_core_s] = phase_core_s(record, "prefill");
+    value[METRIC_prompt_tps] = result->n_prompt / (prefill_s + image_prefill_s);
+    if (decode_s > 0) {
+        value[METRIC_decode_s] = decode_s;
+        value[METRIC_decode_core_s] = phase_core_s(record, "decode");
+        if (result->n_generated > 1) {
+            value[METRIC_decode_tps] = (result->n_generated - 1) / decode_s;
+        }
+    }
+    if (result->n_images > 0) {
+        value[METRIC_image_load_s] =
+            phase_s(record, "image_decode") + phase_s(record, "preprocess");
+        value[METRIC_vision_s] = phase_s(record, "vision");
+        value[METRIC_image_prefill_s] = image_prefill_s;
+        value[METRIC_image_s] = value[METRIC_vision_s] + image_prefill_s;
+        value[METRIC_image_core_s] =
+            phase_core_s(record, "vision") + phase_core_s(record, "image_prefill");
+    }
+    for (uint32_t i = 0; i < record->n_phases; i++) {
+        const struct record_phase *phase = &record->phase[i];
+        if (strcmp(phase->name, "vision") == 0 && phase->peak_rss_bytes > 0) {
+            value[METRIC_vision_rss_mib] = (double)phase->peak_rss_bytes / UNITS_BYTES_PER_MIB;
+        }
+    }
+}
+
 // All figures are per request.
 static void fill_times(struct record *record, const struct engine_run_result *result,
                        const struct requests *requests, const struct idle *before) {
@@ -161,19 +238,28 @@ static void fill_times(struct record *record, const struct engine_run_result *re
     value[METRIC_cpu_auc_pct_s] = 100 * (core_s - idle_core_s) / os_n_cores();
     value[METRIC_window_tps] = result->n_generated / window_s;
     for (uint32_t i = 0; i < record->n_phases; i++) {
-        struct record_phase *phase = &record->phase[i];
-        phase->cpu_ns /= record->n_requests;
-        if (strcmp(phase->name, "prefill") == 0) {
-            value[METRIC_prefill_s] = requests->prefill_s / n;
-            value[METRIC_prefill_core_s] = (double)phase->cpu_ns * 1e-9;
-            value[METRIC_prompt_tps] = result->n_prompt / value[METRIC_prefill_s];
-        } else if (strcmp(phase->name, "decode") == 0) {
-            value[METRIC_decode_s] = requests->decode_s / n;
-            value[METRIC_decode_core_s] = (double)phase->cpu_ns * 1e-9;
-            if (result->n_generated > 1 && value[METRIC_decode_s] > 0) {
-                value[METRIC_decode_tps] = (result->n_generated - 1) / value[METRIC_decode_s];
-            }
-        }
+        record->phase[i].duration_ns /= record->n_requests;
+        record->phase[i].cpu_ns /= record->n_requests;
+    }
+    fill_phase_times(record, result);
+}
+
+static void fill_vision(const struct subject *subject, const struct engine_run_result *result,
+                        struct record *record) {
+    if (result->n_images == 0) {
+        return;
+    }
+    record->vision = (struct record_vision){
+        .n_images = result->n_images,
+        .width = result->images[0].width,
+        .height = result->images[0].height,
+        .image_tokens = result->n_image_tokens,
+        .image_min_tokens = (uint32_t)subject->model.vision.image_min_tokens,
+        .image_max_tokens = (uint32_t)subject->model.vision.image_max_tokens,
+    };
+    for (uint32_t i = 0; i < result->n_images; i++) {
+        record->vision.effective_pixels += result->images[i].effective_pixels;
+        record->vision.n_views += result->images[i].n_views;
     }
 }
 
@@ -263,6 +349,7 @@ static void fill_record(struct subject *subject, const struct window_options *op
                         const struct requests *requests, struct window *out) {
     struct record *record = &out->record;
     fill_times(record, &out->result, requests, before);
+    fill_vision(subject, &out->result, record);
     fill_ram(record, out, subject->empty_pss_mib);
     fill_conditions(record, out);
     record->flags |= before ? before->flags & (RECORD_IDLE_DRIFT | RECORD_BUSY) : 0u;

@@ -109,10 +109,20 @@ static json_t *energy_to_json(const struct record_energy *e) {
 }
 
 static json_t *phase_to_json(const struct record_phase *p) {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o}", "phase", p->name, "t0_ns",
-                     (json_int_t)p->t0_ns, "t1_ns", (json_int_t)p->t1_ns, "cpu_ns",
-                     (json_int_t)p->cpu_ns, "n_tokens", (json_int_t)p->n_tokens, "gross_j",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "phase", p->name, "t0_ns",
+                     (json_int_t)p->t0_ns, "t1_ns", (json_int_t)p->t1_ns, "duration_ns",
+                     (json_int_t)p->duration_ns, "cpu_ns", (json_int_t)p->cpu_ns, "peak_rss_bytes",
+                     (json_int_t)p->peak_rss_bytes, "n_tokens", (json_int_t)p->n_tokens, "gross_j",
                      wl_json_real(p->gross_j), "net_j", wl_json_real(p->net_j));
+}
+
+static json_t *vision_to_json(const struct record_vision *v) {
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", //
+                     "n_images", (json_int_t)v->n_images, "width", (json_int_t)v->width, "height",
+                     (json_int_t)v->height, "effective_pixels", (json_int_t)v->effective_pixels,
+                     "image_tokens", (json_int_t)v->image_tokens, "n_views", (json_int_t)v->n_views,
+                     "image_min_tokens", (json_int_t)v->image_min_tokens, "image_max_tokens",
+                     (json_int_t)v->image_max_tokens);
 }
 
 json_t *record_to_json(const struct record *record) {
@@ -141,6 +151,9 @@ json_t *record_to_json(const struct record *record) {
         json_array_append_new(phases, phase_to_json(&record->phase[i]));
     }
     json_object_set_new(object, "phases", phases);
+    if (record->vision.n_images) {
+        json_object_set_new(object, "vision", vision_to_json(&record->vision));
+    }
     return object;
 }
 
@@ -198,8 +211,29 @@ static enum wl_status phase_from_json(const json_t *object, struct record_phase 
         get_u32(object, "n_tokens", &out->n_tokens, err)) {
         return err ? err->status : WL_INPUT;
     }
+    out->duration_ns = wl_json_opt_i64(object, "duration_ns", out->t1_ns - out->t0_ns);
+    out->peak_rss_bytes = wl_json_opt_i64(object, "peak_rss_bytes", 0);
     out->gross_j = wl_json_opt_double(object, "gross_j", NAN);
     out->net_j = wl_json_opt_double(object, "net_j", NAN);
+    return WL_OK;
+}
+
+static enum wl_status vision_from_json(const json_t *object, struct record_vision *out,
+                                       struct wl_err *err) {
+    static const char *const NAMES[] = {"n_images",        "width",   "height",
+                                        "image_tokens",    "n_views", "image_min_tokens",
+                                        "image_max_tokens"};
+    uint32_t *const fields[] = {&out->n_images,        &out->width,   &out->height,
+                                &out->image_tokens,    &out->n_views, &out->image_min_tokens,
+                                &out->image_max_tokens};
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        enum wl_status status = get_u32(object, NAMES[i], fields[i], err);
+        if (status != WL_OK) {
+            return wl_err_prefix(err, "vision");
+        }
+    }
+    int64_t pixels = wl_json_opt_i64(object, "effective_pixels", 0);
+    out->effective_pixels = pixels > 0 ? (uint64_t)pixels : 0;
     return WL_OK;
 }
 
@@ -253,5 +287,7 @@ enum wl_status record_from_json(const json_t *object, struct record *out, struct
     for (unsigned i = 0; i < METRIC_COUNT; i++) {
         out->value[i] = wl_json_opt_double(values, METRICS[i].id, NAN);
     }
-    return lists_from_json(object, out, err);
+    const json_t *vision = json_object_get(object, "vision");
+    enum wl_status status = vision ? vision_from_json(vision, &out->vision, err) : WL_OK;
+    return status == WL_OK ? lists_from_json(object, out, err) : status;
 }

@@ -47,7 +47,8 @@ enum record_label record_label_by_name(const char *name);
     X(BUSY, 7, "busy", "other programs used the CPU")                                              \
     X(STEAL, 8, "steal", "the hypervisor took CPU time away")                                      \
     X(SHORT, 9, "short", "window shorter than the source resolves")                                \
-    X(PAPER, 10, "paper-check", "long run that compares the two CPU modes; left out of every fit")
+    X(PAPER, 10, "paper-check", "long run that compares the two CPU modes; left out of every fit") \
+    X(SCORED, 11, "scored", "asked for its answer, whatever its length; left out of every fit")
 
 enum record_flag {
 #define X(suffix, bit, name, meaning) RECORD_##suffix = 1 << (bit),
@@ -81,11 +82,24 @@ bool record_is_resolved(double value, double sd, double systematic_rel);
 enum record_label record_energy_label(const struct record_energy *energy);
 
 struct record_phase {
-    char name[RECORD_NAME_BYTES]; // "load", "vision", "prefill", "decode"
-    int64_t t0_ns, t1_ns;         // CLOCK_MONOTONIC
-    int64_t cpu_ns;               // CPU time of the engine
+    char name[RECORD_NAME_BYTES]; // as struct engine_phase's (engine/result.h)
+    int64_t t0_ns, t1_ns;   // CLOCK_MONOTONIC: its first begin and last end in the first request
+    int64_t duration_ns;    // per request; less than t1 - t0 where others lie between its parts
+    int64_t cpu_ns;         // CPU time of the engine
+    int64_t peak_rss_bytes; // largest RSS of the engine in it; 0 = not known
     uint32_t n_tokens;
     double gross_j, net_j; // from the primary source; NaN when not resolved
+};
+
+// What the model saw: nominal against effective pixels, and the budget in force. All 0 for a
+// prompt without images.
+struct record_vision {
+    uint32_t n_images;
+    uint32_t width, height;    // nominal, of the first image
+    uint64_t effective_pixels; // that the encoder saw, all images; 0: the family does not tell
+    uint32_t image_tokens;     // that the text model saw, all images
+    uint32_t n_views;          // encoder runs: tiles and overviews
+    uint32_t image_min_tokens, image_max_tokens; // as asked; 0 = as the files say
 };
 
 struct record {
@@ -105,6 +119,7 @@ struct record {
     uint32_t n_energies; // [0] is the primary source
     struct record_phase phase[RECORD_MAX_PHASES];
     uint32_t n_phases;
+    struct record_vision vision;
 };
 
 // All values NaN, the rest 0.

@@ -9,12 +9,14 @@
 #define NORMAL_95 1.959963984540054
 
 bool summary_is_used(const struct record *record) {
-    return (record->flags & (RECORD_WARMUP | RECORD_PAPER)) == 0;
+    return (record->flags & (RECORD_WARMUP | RECORD_PAPER | RECORD_SCORED)) == 0 &&
+           record->vision.n_images == 0;
 }
 
 bool summary_is_energy(enum metric_id metric) {
     return metric == METRIC_energy_gross_j || metric == METRIC_energy_net_j ||
-           metric == METRIC_prefill_net_j || metric == METRIC_decode_net_j;
+           metric == METRIC_prefill_net_j || metric == METRIC_decode_net_j ||
+           metric == METRIC_image_net_j;
 }
 
 // ---- cells and counts ----

@@ -4,7 +4,8 @@
 
 #include "report/result.h"
 
-// A record that counts: no warm-up and no paper check.
+// A record that the first law is fitted to: no warm-up, no paper check, no scored answer, and text
+// alone.
 bool summary_is_used(const struct record *record);
 
 // Fills the cells, counts, sources, paper mode and, for each metric, the means of `model`, whose

@@ -127,11 +127,37 @@ static const char VERSION_2[] =
     " CHECK (n_requests BETWEEN 1 AND 4294967295);"
     "PRAGMA user_version = 2;";
 
+// What an image was and what the model saw of it; what was answered and whether that was right.
+static const char VERSION_3[] =
+    "ALTER TABLE record_phase ADD COLUMN duration_ns INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE record_phase ADD COLUMN peak_rss_bytes INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE record_phase SET duration_ns = t1_ns - t0_ns;"
+    "CREATE TABLE record_vision ("
+    "  record_id INTEGER PRIMARY KEY REFERENCES record (id) ON DELETE CASCADE,"
+    "  n_images INTEGER NOT NULL CHECK (n_images BETWEEN 1 AND 4294967295),"
+    "  width INTEGER NOT NULL CHECK (width BETWEEN 0 AND 4294967295),"
+    "  height INTEGER NOT NULL CHECK (height BETWEEN 0 AND 4294967295),"
+    "  effective_pixels INTEGER NOT NULL CHECK (effective_pixels >= 0),"
+    "  image_tokens INTEGER NOT NULL CHECK (image_tokens BETWEEN 0 AND 4294967295),"
+    "  n_views INTEGER NOT NULL CHECK (n_views BETWEEN 0 AND 4294967295),"
+    "  image_min_tokens INTEGER NOT NULL CHECK (image_min_tokens BETWEEN 0 AND 4294967295),"
+    "  image_max_tokens INTEGER NOT NULL CHECK (image_max_tokens BETWEEN 0 AND 4294967295)"
+    ") STRICT;"
+    "CREATE TABLE answer ("
+    "  record_id INTEGER PRIMARY KEY REFERENCES record (id) ON DELETE CASCADE,"
+    "  item TEXT NOT NULL,"   // the task's id
+    "  kind TEXT NOT NULL,"   // the task's group
+    "  text TEXT NOT NULL,"   // what the model said
+    "  defect TEXT NOT NULL," // 'fine', 'empty', 'looping'
+    "  is_right INTEGER NOT NULL CHECK (is_right IN (0, 1))"
+    ") STRICT;"
+    "PRAGMA user_version = 3;";
+
 // MIGRATIONS[v] brings version v to v + 1, in up to MAX_PARTS texts (ISO C limits the length of a
 // literal). The last one sets user_version.
 enum { MAX_PARTS = 2 };
-static const char *const MIGRATIONS[][MAX_PARTS] = {{VERSION_1_RECORDS, VERSION_1_REST},
-                                                    {VERSION_2, NULL}};
+static const char *const MIGRATIONS[][MAX_PARTS] = {
+    {VERSION_1_RECORDS, VERSION_1_REST}, {VERSION_2, NULL}, {VERSION_3, NULL}};
 _Static_assert(sizeof MIGRATIONS / sizeof MIGRATIONS[0] == STORE_SCHEMA_VERSION,
                "one migration per version");
 

@@ -17,7 +17,7 @@ enum store_mode {
 };
 
 enum {
-    STORE_SCHEMA_VERSION = 2,
+    STORE_SCHEMA_VERSION = 3,
     STORE_BUSY_MS = 2000,            // how long a write waits for another process
     STORE_MAX_TEXT_BYTES = 16 << 20, // one text or JSON value
     STORE_MAX_ROWS = 4 << 20,        // rows one call returns

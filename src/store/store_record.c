@@ -95,7 +95,8 @@ static enum wl_status add_phases(struct store *store, const struct record *recor
     enum wl_status status =
         statement_open(&s, store,
                        "INSERT INTO record_phase (record_id, seq, name, t0_ns, t1_ns, cpu_ns, "
-                       "n_tokens, gross_j, net_j) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       "n_tokens, gross_j, net_j, duration_ns, peak_rss_bytes) "
+                       "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                        "storing a record's phases", err);
     for (uint32_t i = 0; i < record->n_phases && i < RECORD_MAX_PHASES && status == WL_OK; i++) {
         const struct record_phase *phase = &record->phase[i];
@@ -108,6 +109,34 @@ static enum wl_status add_phases(struct store *store, const struct record *recor
         statement_put_i64(&s, phase->n_tokens);
         statement_put_real(&s, phase->gross_j);
         statement_put_real(&s, phase->net_j);
+        statement_put_i64(&s, phase->duration_ns);
+        statement_put_i64(&s, phase->peak_rss_bytes);
+        status = statement_run(&s, err);
+    }
+    statement_close(&s);
+    return status;
+}
+
+static enum wl_status add_vision(struct store *store, const struct record *record,
+                                 struct wl_err *err) {
+    const struct record_vision *v = &record->vision;
+    struct statement s;
+    enum wl_status status =
+        statement_open(&s, store,
+                       "INSERT INTO record_vision (record_id, n_images, width, height, "
+                       "effective_pixels, image_tokens, n_views, image_min_tokens, "
+                       "image_max_tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       "storing what a record saw", err);
+    if (status == WL_OK) {
+        statement_put_i64(&s, record->id);
+        statement_put_i64(&s, v->n_images);
+        statement_put_i64(&s, v->width);
+        statement_put_i64(&s, v->height);
+        statement_put_i64(&s, (int64_t)v->effective_pixels);
+        statement_put_i64(&s, v->image_tokens);
+        statement_put_i64(&s, v->n_views);
+        statement_put_i64(&s, v->image_min_tokens);
+        statement_put_i64(&s, v->image_max_tokens);
         status = statement_run(&s, err);
     }
     statement_close(&s);
@@ -130,6 +159,9 @@ enum wl_status store_record_add(struct store *store, struct record *record,
     }
     if (status == WL_OK) {
         status = add_phases(store, record, err);
+    }
+    if (status == WL_OK && record->vision.n_images > 0) {
+        status = add_vision(store, record, err);
     }
     if (status == WL_OK && n_samples > 0) {
         status = sample_rows_add(store, SAMPLE_INSERT_RECORD, record->id, samples, n_samples, err);
@@ -299,6 +331,27 @@ static enum wl_status add_phase(struct statement *s, struct record_list *list, s
     out->n_tokens = statement_u32(s);
     out->gross_j = statement_real(s);
     out->net_j = statement_real(s);
+    out->duration_ns = statement_i64(s);
+    out->peak_rss_bytes = statement_i64(s);
+    return WL_OK;
+}
+
+static enum wl_status add_vision_row(struct statement *s, struct record_list *list,
+                                     struct wl_err *err) {
+    (void)err;
+    struct record *record = find(list, statement_i64(s));
+    if (record) {
+        struct record_vision *v = &record->vision;
+        v->n_images = statement_u32(s);
+        v->width = statement_u32(s);
+        v->height = statement_u32(s);
+        int64_t pixels = statement_i64(s);
+        v->effective_pixels = pixels > 0 ? (uint64_t)pixels : 0;
+        v->image_tokens = statement_u32(s);
+        v->n_views = statement_u32(s);
+        v->image_min_tokens = statement_u32(s);
+        v->image_max_tokens = statement_u32(s);
+    }
     return WL_OK;
 }
 
@@ -317,8 +370,12 @@ static enum wl_status add_phase(struct statement *s, struct record_list *list, s
     "systematic_rel, coverage, idle_w, idle_sd_w FROM record_energy WHERE record_id IN " which     \
     " ORDER BY record_id, seq"
 #define SELECT_PHASES(which)                                                                       \
-    "SELECT record_id, name, t0_ns, t1_ns, cpu_ns, n_tokens, gross_j, net_j FROM record_phase "    \
+    "SELECT record_id, name, t0_ns, t1_ns, cpu_ns, n_tokens, gross_j, net_j, duration_ns, "        \
+    "peak_rss_bytes FROM record_phase "                                                            \
     "WHERE record_id IN " which " ORDER BY record_id, seq"
+#define SELECT_VISION(which)                                                                       \
+    "SELECT record_id, n_images, width, height, effective_pixels, image_tokens, n_views, "         \
+    "image_min_tokens, image_max_tokens FROM record_vision WHERE record_id IN " which
 
 struct part {
     const char *sql;
@@ -371,7 +428,8 @@ enum wl_status store_record_list_study(struct store *store, int64_t study_id, st
     static const struct part PARTS[] = {{SELECT_ROWS(RECORDS_OF_STUDY), add_to_list},
                                         {SELECT_VALUES(RECORDS_OF_STUDY), add_value},
                                         {SELECT_ENERGIES(RECORDS_OF_STUDY), add_energy},
-                                        {SELECT_PHASES(RECORDS_OF_STUDY), add_phase}};
+                                        {SELECT_PHASES(RECORDS_OF_STUDY), add_phase},
+                                        {SELECT_VISION(RECORDS_OF_STUDY), add_vision_row}};
     return read_records(store, PARTS, sizeof PARTS / sizeof PARTS[0], study_id, out, n, err);
 }
 
@@ -380,7 +438,8 @@ enum wl_status store_record_list_model(struct store *store, int64_t model_id, st
     static const struct part PARTS[] = {{SELECT_ROWS(RECORDS_OF_MODEL), add_to_list},
                                         {SELECT_VALUES(RECORDS_OF_MODEL), add_value},
                                         {SELECT_ENERGIES(RECORDS_OF_MODEL), add_energy},
-                                        {SELECT_PHASES(RECORDS_OF_MODEL), add_phase}};
+                                        {SELECT_PHASES(RECORDS_OF_MODEL), add_phase},
+                                        {SELECT_VISION(RECORDS_OF_MODEL), add_vision_row}};
     return read_records(store, PARTS, sizeof PARTS / sizeof PARTS[0], model_id, out, n, err);
 }
 
@@ -395,7 +454,7 @@ enum wl_status store_record_count_cells(struct store *store, int64_t model_id, u
         "counting records", err);
     if (status == WL_OK) {
         statement_put_i64(&s, model_id);
-        statement_put_i64(&s, RECORD_WARMUP | RECORD_PAPER);
+        statement_put_i64(&s, RECORD_WARMUP | RECORD_PAPER | RECORD_SCORED);
     }
     while (status == WL_OK) {
         status = statement_next(&s, &has_row, err);

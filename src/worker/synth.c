@@ -14,22 +14,16 @@
 #include "os/clock.h"
 #include "os/draft.h"
 #include "worker/describe.h"
+#include "worker/synth_file.h"
 #include "worker/synth_rows.h"
-#include "worker/synth_shape.h"
-#include "worker/synth_tensors.h"
-#include "worker/synth_types.h"
-#include "worker/synth_vocab.h"
 
-enum { CHUNK_BYTES = 1 << 20, GEMMA3_WINDOW = 512 };
+enum { CHUNK_BYTES = 1 << 20 };
 #define PROGRESS_EVERY_NS 100000000
 
 struct synth {
     const struct reply *reply;
-    struct synth_shape shape;
-    struct synth_mix mix;
-    struct synth_tensors tensors;
+    struct synth_file plan;
     struct synth_rows rows;
-    struct gguf_context *gguf;
     unsigned char *chunk;
     const char *path; // belongs to the request
     struct os_draft draft;
@@ -40,66 +34,39 @@ struct synth {
     bool is_cancelled;
 };
 
-static void set_arch_u32(const struct synth *s, const char *key, uint32_t value) {
-    char full[128];
-    snprintf(full, sizeof full, "%s.%s", s->shape.arch_name, key);
-    gguf_set_val_u32(s->gguf, full, value);
+void synth_file_set_general(const struct synth_file *file, const char *arch, const char *kind,
+                            const char *name, enum llama_ftype ftype) {
+    char text[256];
+    snprintf(text, sizeof text, "random weights (wattlaw synth %.180s)", *name ? name : arch);
+    gguf_set_val_str(file->gguf, "general.architecture", arch);
+    gguf_set_val_str(file->gguf, "general.type", kind);
+    gguf_set_val_str(file->gguf, "general.name", text);
+    gguf_set_val_u32(file->gguf, "general.file_type", (uint32_t)ftype);
+    gguf_set_val_u32(file->gguf, "general.quantization_version", GGML_QNT_VERSION);
+    gguf_set_val_bool(file->gguf, "wattlaw.synth", true);
+    gguf_set_val_u64(file->gguf, "wattlaw.synth.seed", file->seed);
 }
 
-static void set_arch_f32(const struct synth *s, const char *key, float value) {
-    char full[128];
-    snprintf(full, sizeof full, "%s.%s", s->shape.arch_name, key);
-    gguf_set_val_f32(s->gguf, full, value);
-}
-
-static void set_general(const struct synth *s) {
-    char name[256];
-    snprintf(name, sizeof name, "random weights (wattlaw synth %.180s)",
-             *s->shape.name ? s->shape.name : s->shape.arch_name);
-    gguf_set_val_str(s->gguf, "general.architecture", s->shape.arch_name);
-    gguf_set_val_str(s->gguf, "general.type", "model");
-    gguf_set_val_str(s->gguf, "general.name", name);
-    gguf_set_val_u32(s->gguf, "general.file_type", (uint32_t)s->mix.ftype);
-    gguf_set_val_u32(s->gguf, "general.quantization_version", GGML_QNT_VERSION);
-    gguf_set_val_bool(s->gguf, "wattlaw.synth", true);
-    gguf_set_val_u64(s->gguf, "wattlaw.synth.seed", s->shape.seed);
-}
-
-static enum wl_status set_keys(const struct synth *s, struct wl_err *err) {
-    const struct synth_shape *shape = &s->shape;
-    set_general(s);
-    set_arch_u32(s, "context_length", shape->n_ctx);
-    set_arch_u32(s, "embedding_length", shape->n_embd);
-    set_arch_u32(s, "block_count", shape->n_layer);
-    set_arch_u32(s, "feed_forward_length", shape->n_ff);
-    set_arch_u32(s, "attention.head_count", shape->n_head);
-    set_arch_u32(s, "attention.head_count_kv", shape->n_head_kv);
-    set_arch_u32(s, "attention.key_length", shape->head_dim);
-    set_arch_u32(s, "attention.value_length", shape->head_dim);
-    set_arch_u32(s, "rope.dimension_count", shape->head_dim);
-    set_arch_u32(s, "vocab_size", shape->n_vocab);
-    set_arch_f32(s, "attention.layer_norm_rms_epsilon", 1e-6f);
-    set_arch_f32(s, "rope.freq_base", shape->rope_freq_base);
-    if (shape->arch == SYNTH_GEMMA3) {
-        set_arch_u32(s, "attention.sliding_window", GEMMA3_WINDOW);
+static int n_dims(const struct synth_tensor *t) {
+    int n = 4;
+    while (n > 1 && t->ne[n - 1] == 1) {
+        n--;
     }
-    const char *splitter = shape->arch == SYNTH_LLAMA ? "smollm" : "qwen2";
-    return synth_vocab_write(s->gguf, shape->n_vocab, splitter, err);
+    return n;
 }
 
 static enum wl_status add_tensor_infos(const struct synth *s, struct wl_err *err) {
-    struct ggml_init_params params = {.mem_size = (s->tensors.n + 8) * ggml_tensor_overhead(),
+    struct ggml_init_params params = {.mem_size = (s->plan.tensors.n + 8) * ggml_tensor_overhead(),
                                       .no_alloc = true};
     struct ggml_context *ggml = ggml_init(params);
     if (!ggml) {
-        return wl_err_set(err, WL_MEMORY, "no memory for %zu tensors", s->tensors.n);
+        return wl_err_set(err, WL_MEMORY, "no memory for %zu tensors", s->plan.tensors.n);
     }
-    for (size_t i = 0; i < s->tensors.n; i++) {
-        const struct synth_tensor *t = &s->tensors.items[i];
-        int64_t ne[2] = {(int64_t)t->n_cols, (int64_t)t->n_rows};
-        struct ggml_tensor *info = ggml_new_tensor(ggml, t->type, t->n_rows > 1 ? 2 : 1, ne);
+    for (size_t i = 0; i < s->plan.tensors.n; i++) {
+        const struct synth_tensor *t = &s->plan.tensors.items[i];
+        struct ggml_tensor *info = ggml_new_tensor(ggml, t->type, n_dims(t), t->ne);
         ggml_set_name(info, t->name);
-        gguf_add_tensor(s->gguf, info);
+        gguf_add_tensor(s->plan.gguf, info);
     }
     ggml_free(ggml);
     return WL_OK;
@@ -124,12 +91,12 @@ static bool put_padding(struct synth *s, size_t alignment) {
 }
 
 static enum wl_status write_meta(struct synth *s, struct wl_err *err) {
-    size_t size = gguf_get_meta_size(s->gguf);
+    size_t size = gguf_get_meta_size(s->plan.gguf);
     void *meta = malloc(size);
     if (!meta) {
         return wl_err_set(err, WL_MEMORY, "no memory for %zu bytes of metadata", size);
     }
-    gguf_get_meta_data(s->gguf, meta);
+    gguf_get_meta_data(s->plan.gguf, meta);
     bool is_ok = put(s, meta, size);
     free(meta);
     return is_ok ? WL_OK : write_failed(s, err);
@@ -181,9 +148,9 @@ static enum wl_status write_rows(struct synth *s, const struct synth_tensor *t,
 }
 
 static enum wl_status write_tensors(struct synth *s, struct wl_err *err) {
-    size_t alignment = gguf_get_alignment(s->gguf);
-    for (size_t i = 0; i < s->tensors.n && !s->is_cancelled; i++) {
-        const struct synth_tensor *t = &s->tensors.items[i];
+    size_t alignment = gguf_get_alignment(s->plan.gguf);
+    for (size_t i = 0; i < s->plan.tensors.n && !s->is_cancelled; i++) {
+        const struct synth_tensor *t = &s->plan.tensors.items[i];
         enum wl_status status = t->is_norm ? write_norm(s, t, err) : write_rows(s, t, err);
         if (status != WL_OK) {
             return status;
@@ -253,33 +220,31 @@ static enum wl_status write_file(struct synth *s, struct wl_err *err) {
 }
 
 static enum wl_status prepare(struct synth *s, const json_t *request, struct wl_err *err) {
-    enum wl_status status;
-    const char *type = wl_json_opt_string(request, "type", "f16");
-    bool is_pure = wl_json_opt_bool(request, "pure", false);
-    if ((status = wl_json_get_string(request, "path", &s->path, err)) ||
-        (status = synth_shape_parse(request, &s->shape, err)) ||
-        (status = synth_mix_by_name(type, is_pure, &s->mix, err)) ||
-        (status = synth_tensors_make(&s->shape, &s->mix, &s->tensors, err))) {
+    bool is_vision = *wl_json_opt_string(request, "projector", "") != '\0';
+    enum wl_status status = wl_json_get_string(request, "path", &s->path, err);
+    if (status != WL_OK) {
         return status;
     }
-    synth_rows_init(&s->rows, s->shape.seed);
-    s->gguf = gguf_init_empty();
+    s->plan.gguf = gguf_init_empty();
     s->chunk = malloc(CHUNK_BYTES * 4);
-    if (!s->gguf || !s->chunk) {
+    if (!s->plan.gguf || !s->chunk) {
         return wl_err_set(err, WL_MEMORY, "no memory to write a model");
     }
-    if ((status = set_keys(s, err)) || (status = add_tensor_infos(s, err))) {
+    status = is_vision ? synth_vision_plan(request, &s->plan, err)
+                       : synth_text_plan(request, &s->plan, err);
+    if (status != WL_OK || (status = add_tensor_infos(s, err))) {
         return status;
     }
-    s->total_bytes = gguf_get_meta_size(s->gguf) + s->tensors.n_bytes;
+    synth_rows_init(&s->rows, s->plan.seed);
+    s->total_bytes = gguf_get_meta_size(s->plan.gguf) + s->plan.tensors.n_bytes;
     return WL_OK;
 }
 
 static void release(struct synth *s) {
-    synth_tensors_release(&s->tensors);
+    synth_tensors_release(&s->plan.tensors);
     synth_rows_release(&s->rows);
-    if (s->gguf) {
-        gguf_free(s->gguf);
+    if (s->plan.gguf) {
+        gguf_free(s->plan.gguf);
     }
     free(s->chunk);
 }
@@ -292,16 +257,16 @@ static void count_up(json_t *counts, const char *key) {
 static json_t *result_json(const struct synth *s) {
     json_t *types = json_object();
     json_t *fallbacks = json_object();
-    for (size_t i = 0; i < s->tensors.n; i++) {
+    for (size_t i = 0; i < s->plan.tensors.n; i++) {
         char name[32];
-        describe_type_name(s->tensors.items[i].type, name, sizeof name);
+        describe_type_name(s->plan.tensors.items[i].type, name, sizeof name);
         count_up(types, name);
-        if (s->tensors.items[i].has_fallen_back) {
+        if (s->plan.tensors.items[i].has_fallen_back) {
             count_up(fallbacks, name);
         }
     }
     return json_pack("{s:I, s:I, s:o, s:o, s:s}", "file_bytes", (json_int_t)s->written_bytes,
-                     "n_params", (json_int_t)s->tensors.n_params, "types", types, "fallbacks",
+                     "n_params", (json_int_t)s->plan.tensors.n_params, "types", types, "fallbacks",
                      fallbacks, "stop", s->is_cancelled ? "cancel" : "done");
 }
 

@@ -13,7 +13,7 @@ static const char *const ARCHS[] = {
     [SYNTH_LLAMA] = "llama",
     [SYNTH_QWEN2] = "qwen2",
     [SYNTH_QWEN3] = "qwen3",
-    [SYNTH_GEMMA3] = "gemma3",
+    [SYNTH_GEMMA3] = "gemma3",   [SYNTH_QWEN2VL] = "qwen2vl", [SYNTH_QWEN3VL] = "qwen3vl",
 };
 
 struct field {
@@ -33,6 +33,7 @@ static const struct field FIELDS[] = {
     {"n_ff", offsetof(struct synth_shape, n_ff), 32, MAX_WIDTH, -1},
     {"n_vocab", offsetof(struct synth_shape, n_vocab), SYNTH_VOCAB_MIN, MAX_VOCAB, -1},
     {"n_ctx", offsetof(struct synth_shape, n_ctx), 8, 1 << 24, 4096},
+    {"n_deepstack", offsetof(struct synth_shape, n_deepstack), 0, 16, 0},
 };
 
 static enum wl_status parse_fields(const json_t *request, struct synth_shape *shape,
@@ -62,7 +63,8 @@ static enum wl_status parse_arch(const json_t *request, struct synth_shape *shap
         }
     }
     return wl_err_set(err, WL_INPUT,
-                      "synth: arch is '%.64s', expected llama, qwen2, qwen3 or gemma3", name);
+                      "synth: arch is '%.64s', expected llama, qwen2, qwen3, gemma3, qwen2vl or qwen3vl",
+                      name);
 }
 
 static enum wl_status check_heads(struct synth_shape *s, struct wl_err *err) {
@@ -78,11 +80,11 @@ static enum wl_status check_heads(struct synth_shape *s, struct wl_err *err) {
     if (s->head_dim % 2 != 0) {
         return wl_err_set(err, WL_INPUT, "synth: head_dim %" PRIu32 " is odd", s->head_dim);
     }
-    if (s->arch == SYNTH_QWEN2 && s->head_dim * s->n_head != s->n_embd) {
+    if ((s->arch == SYNTH_QWEN2 || s->arch == SYNTH_QWEN2VL) &&
+        s->head_dim * s->n_head != s->n_embd) {
         return wl_err_set(err, WL_INPUT,
-                          "synth: qwen2 needs head_dim %" PRIu32
-                          " (n_embd / n_head), found %" PRIu32,
-                          s->n_embd / s->n_head, s->head_dim);
+                          "synth: %s needs head_dim %" PRIu32 " (n_embd / n_head), found %" PRIu32,
+                          s->arch_name, s->n_embd / s->n_head, s->head_dim);
     }
     if (s->n_head % s->n_head_kv != 0) {
         return wl_err_set(err, WL_INPUT,
@@ -106,6 +108,13 @@ enum wl_status synth_shape_parse(const json_t *request, struct synth_shape *shap
     }
     if (status == WL_OK && !(shape->rope_freq_base > 0)) {
         status = wl_err_set(err, WL_INPUT, "synth: rope_freq_base must be above 0");
+    }
+    if (status == WL_OK && shape->n_deepstack > 0 &&
+        (shape->arch != SYNTH_QWEN3VL || shape->n_deepstack > shape->n_layer)) {
+        status = wl_err_set(err, WL_INPUT,
+                            "synth: n_deepstack is %" PRIu32
+                            ", expected 0, or up to n_layer for qwen3vl",
+                            shape->n_deepstack);
     }
     return status == WL_OK ? check_heads(shape, err) : status;
 }

@@ -8,7 +8,14 @@
 
 #include "base/err.h"
 
-enum synth_arch { SYNTH_LLAMA, SYNTH_QWEN2, SYNTH_QWEN3, SYNTH_GEMMA3 };
+enum synth_arch {
+    SYNTH_LLAMA,
+    SYNTH_QWEN2,
+    SYNTH_QWEN3,
+    SYNTH_GEMMA3,
+    SYNTH_QWEN2VL,
+    SYNTH_QWEN3VL,
+};
 
 struct synth_shape {
     enum synth_arch arch;
@@ -21,6 +28,7 @@ struct synth_shape {
     uint32_t n_ff;
     uint32_t n_vocab;
     uint32_t n_ctx;
+    uint32_t n_deepstack; // first blocks that image features are added to (qwen3vl)
     bool is_tied;
     float rope_freq_base;
     uint64_t seed;

@@ -23,14 +23,21 @@ static struct synth_tensor *append(struct synth_tensors *out) {
         out->items = items;
         out->capacity = capacity;
     }
-    struct synth_tensor *item = &out->items[out->n++];
-    *item = (struct synth_tensor){.type = GGML_TYPE_F32, .n_rows = 1};
-    return item;
+    return &out->items[out->n++];
 }
 
-static void count(struct synth_tensors *out, const struct synth_tensor *t) {
-    out->n_params += t->n_cols * t->n_rows;
-    out->n_bytes += ggml_row_size(t->type, (int64_t)t->n_cols) * t->n_rows;
+struct synth_tensor *synth_tensors_add(struct synth_tensors *tensors, enum ggml_type type,
+                                       const int64_t ne[4]) {
+    struct synth_tensor *t = append(tensors);
+    if (t) {
+        *t = (struct synth_tensor){.type = type,
+                                   .ne = {ne[0], ne[1], ne[2], ne[3]},
+                                   .n_cols = (uint64_t)ne[0],
+                                   .n_rows = (uint64_t)(ne[1] * ne[2] * ne[3])};
+        tensors->n_params += t->n_cols * t->n_rows;
+        tensors->n_bytes += ggml_row_size(type, ne[0]) * t->n_rows;
+    }
+    return t;
 }
 
 static void name_it(const struct maker *maker, struct synth_tensor *t, const char *name,
@@ -44,11 +51,6 @@ static void name_it(const struct maker *maker, struct synth_tensor *t, const cha
 
 static void matrix(const struct maker *maker, const char *name, enum synth_role role,
                    uint64_t n_cols, uint64_t n_rows) {
-    struct synth_tensor *t = append(maker->out);
-    if (!t) {
-        return;
-    }
-    bool is_in_layer = role != SYNTH_ROLE_OUTPUT && role != SYNTH_ROLE_EMBEDDING;
     struct synth_matrix m = {
         .role = role,
         .layer = maker->layer,
@@ -56,22 +58,29 @@ static void matrix(const struct maker *maker, const char *name, enum synth_role 
         .n_gqa = maker->shape->n_head / maker->shape->n_head_kv,
         .n_cols = n_cols,
     };
-    name_it(maker, t, name, is_in_layer);
-    t->n_cols = n_cols;
-    t->n_rows = n_rows;
-    t->type = synth_type_of(maker->mix, &m, &t->has_fallen_back);
-    count(maker->out, t);
+    bool has_fallen_back;
+    enum ggml_type type = synth_type_of(maker->mix, &m, &has_fallen_back);
+    const int64_t ne[4] = {(int64_t)n_cols, (int64_t)n_rows, 1, 1};
+    struct synth_tensor *t = synth_tensors_add(maker->out, type, ne);
+    if (t) {
+        t->has_fallen_back = has_fallen_back;
+        name_it(maker, t, name, role != SYNTH_ROLE_OUTPUT && role != SYNTH_ROLE_EMBEDDING);
+    }
 }
 
-// A norm (ones) or a bias (random) of one block; always F32.
-static void vector(const struct maker *maker, const char *name, uint64_t n, bool is_norm) {
-    struct synth_tensor *t = append(maker->out);
+// A norm (ones) or a bias (random); always F32.
+static void vector_at(const struct maker *maker, const char *name, uint64_t n, bool is_norm,
+                      bool is_in_layer) {
+    const int64_t ne[4] = {(int64_t)n, 1, 1, 1};
+    struct synth_tensor *t = synth_tensors_add(maker->out, GGML_TYPE_F32, ne);
     if (t) {
-        name_it(maker, t, name, true);
-        t->n_cols = n;
         t->is_norm = is_norm;
-        count(maker->out, t);
+        name_it(maker, t, name, is_in_layer);
     }
+}
+
+static void vector(const struct maker *maker, const char *name, uint64_t n, bool is_norm) {
+    vector_at(maker, name, n, is_norm, true);
 }
 
 static void make_attention(const struct maker *maker) {
@@ -83,12 +92,12 @@ static void make_attention(const struct maker *maker) {
     matrix(maker, "attn_k.weight", SYNTH_ROLE_OTHER, s->n_embd, kv);
     matrix(maker, "attn_v.weight", SYNTH_ROLE_ATTN_V, s->n_embd, kv);
     matrix(maker, "attn_output.weight", SYNTH_ROLE_ATTN_OUTPUT, q, s->n_embd);
-    if (s->arch == SYNTH_QWEN2) {
+    if (s->arch == SYNTH_QWEN2 || s->arch == SYNTH_QWEN2VL) {
         vector(maker, "attn_q.bias", q, false);
         vector(maker, "attn_k.bias", kv, false);
         vector(maker, "attn_v.bias", kv, false);
     }
-    if (s->arch == SYNTH_QWEN3 || s->arch == SYNTH_GEMMA3) {
+    if (s->arch == SYNTH_QWEN3 || s->arch == SYNTH_QWEN3VL || s->arch == SYNTH_GEMMA3) {
         vector(maker, "attn_q_norm.weight", s->head_dim, true);
         vector(maker, "attn_k_norm.weight", s->head_dim, true);
     }
@@ -112,13 +121,7 @@ static void make_tables(const struct maker *maker) {
     const struct synth_shape *s = maker->shape;
     matrix(maker, "token_embd.weight", s->is_tied ? SYNTH_ROLE_OUTPUT : SYNTH_ROLE_EMBEDDING,
            s->n_embd, s->n_vocab);
-    struct synth_tensor *norm = append(maker->out);
-    if (norm) {
-        name_it(maker, norm, "output_norm.weight", false);
-        norm->n_cols = s->n_embd;
-        norm->is_norm = true;
-        count(maker->out, norm);
-    }
+    vector_at(maker, "output_norm.weight", s->n_embd, true, false);
     if (!s->is_tied) {
         matrix(maker, "output.weight", SYNTH_ROLE_OUTPUT, s->n_embd, s->n_vocab);
     }

@@ -8,11 +8,31 @@
 
 #include "base/str.h"
 
-enum { N_BYTES = 256, N_SPECIALS = 3, MAX_MERGES = 4096, PIECE_BYTES = 48 };
+enum { N_BYTES = 256, MAX_MERGES = 4096, PIECE_BYTES = 48 };
 enum { MERGE_BYTES = PIECE_BYTES + 4 }; // the left piece, a space, a letter
 
-static const char *const SPECIALS[N_SPECIALS] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+// After the first three: what libmtmd puts around images and their tiles. It looks some of them up
+// and aborts later when they are not there, so every vocabulary has them all.
+static const char *const SPECIALS[] = {
+    "<|endoftext|>",     "<|im_start|>",
+    "<|im_end|>",        "<|vision_start|>",
+    "<|vision_end|>",    "<|image_pad|>",
+    "<start_of_image>",  "<end_of_image>",
+    "<|image>",          "<image|>",
+    "<image>",           "</image>",
+    "<slice>",           "</slice>",
+    "<img>",             "</img>",
+    "[IMG_BREAK]",       "[IMG_END]",
+    "<|image_start|>",   "<|image_end|>",
+    "<|img_thumbnail|>", "<|image|>",
+    "<global-img>",      "<fake_token_around_image>",
+    "<|tile_x_separator|>", "<|tile_y_separator|>",
+};
+enum { N_SPECIALS = sizeof SPECIALS / sizeof SPECIALS[0] };
 enum { END_OF_TEXT = 0, END_OF_TURN = 2 };
+// Names of tiles, one token each in the vocabularies that have them; only where there is room.
+enum { IDEFICS3_GRID = 6, LFM2_GRID = 10, MIN_VOCAB_WITH_TILES = 4096 };
+_Static_assert(N_BYTES + N_SPECIALS + 1 <= SYNTH_VOCAB_MIN, "the smallest vocabulary has them all");
 
 // Each word is built from its left end, a letter a merge, so words that begin alike share merges.
 static const char WORDS[] =
@@ -81,14 +101,14 @@ static bool has_piece(const struct vocab *v, const char *piece) {
     return false;
 }
 
-static void add_merge(struct vocab *v, const char *left, char right) {
+static void add_merge(struct vocab *v, const char *left, const char *right) {
     char joined[MERGE_BYTES];
-    snprintf(joined, sizeof joined, "%s%c", left, right);
+    snprintf(joined, sizeof joined, "%s%s", left, right);
     if (has_piece(v, joined)) {
         return;
     }
     add_token(v, joined, LLAMA_TOKEN_TYPE_NORMAL);
-    snprintf(v->merge_texts[v->n_merges], MERGE_BYTES, "%s %c", left, right);
+    snprintf(v->merge_texts[v->n_merges], MERGE_BYTES, "%s %s", left, right);
     v->merges[v->n_merges] = v->merge_texts[v->n_merges];
     v->n_merges++;
 }
@@ -101,7 +121,7 @@ static void add_word(struct vocab *v, const char *word, size_t len, uint32_t max
         if (v->n >= max_tokens || v->n_merges >= MAX_MERGES) {
             return;
         }
-        add_merge(v, left, word[i]);
+        add_merge(v, left, (const char[]){word[i], '\0'});
         size_t used = strlen(left);
         left[used] = word[i];
         left[used + 1] = '\0';
@@ -116,15 +136,43 @@ static void add_words(struct vocab *v, uint32_t max_tokens) {
     }
 }
 
+// An empty line is one token: idefics3 begins every image with it.
+static void add_empty_line(struct vocab *v) {
+    char newline[PIECE_BYTES];
+    byte_piece('\n', newline);
+    add_merge(v, newline, newline);
+}
+
+static void add_tiles(struct vocab *v) {
+    char piece[PIECE_BYTES];
+    for (int i = 0; i < IDEFICS3_GRID * IDEFICS3_GRID; i++) {
+        snprintf(piece, sizeof piece, "<row_%d_col_%d>", i / IDEFICS3_GRID + 1,
+                 i % IDEFICS3_GRID + 1);
+        add_token(v, piece, LLAMA_TOKEN_TYPE_CONTROL);
+    }
+    for (int i = 0; i < LFM2_GRID * LFM2_GRID; i++) {
+        snprintf(piece, sizeof piece, "<|img_row_%d_col_%d|>", i / LFM2_GRID + 1,
+                 i % LFM2_GRID + 1);
+        add_token(v, piece, LLAMA_TOKEN_TYPE_CONTROL);
+    }
+}
+
 static void fill(struct vocab *v, uint32_t n_vocab) {
     char piece[PIECE_BYTES];
+    uint32_t n_tiles = n_vocab >= MIN_VOCAB_WITH_TILES
+                           ? IDEFICS3_GRID * IDEFICS3_GRID + LFM2_GRID * LFM2_GRID
+                           : 0;
     for (int byte = 0; byte < N_BYTES; byte++) {
         byte_piece(byte, piece);
         add_token(v, piece, LLAMA_TOKEN_TYPE_NORMAL);
     }
-    add_words(v, n_vocab - N_SPECIALS);
+    add_empty_line(v);
+    add_words(v, n_vocab - N_SPECIALS - n_tiles);
     for (int i = 0; i < N_SPECIALS; i++) {
         add_token(v, SPECIALS[i], LLAMA_TOKEN_TYPE_CONTROL);
+    }
+    if (n_tiles) {
+        add_tiles(v);
     }
     while (v->n < n_vocab) {
         snprintf(piece, sizeof piece, "<unused%u>", v->n);

@@ -1,5 +1,6 @@
 // A byte-level BPE vocabulary of any size for synthetic models: the 256 bytes, merges that build
-// the commonest English words, three special tokens, and unused entries up to the wanted size.
+// the commonest English words, the special tokens of chats and images, and unused entries up to the
+// wanted size.
 #ifndef WATTLAW_WORKER_SYNTH_VOCAB_H
 #define WATTLAW_WORKER_SYNTH_VOCAB_H
 

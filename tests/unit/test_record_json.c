@@ -57,10 +57,15 @@ static void fill(struct record *record, struct rng *rng) {
         str_copy(p->name, RECORD_NAME_BYTES, i ? "decode" : "prefill");
         p->t0_ns = (int64_t)i * 1000;
         p->t1_ns = p->t0_ns + 999;
+        p->duration_ns = 998;
         p->cpu_ns = 5;
+        p->peak_rss_bytes = 1 << 30;
         p->n_tokens = UINT32_MAX;
         p->gross_j = random_figure(rng);
         p->net_j = random_figure(rng);
+    }
+    if (rng_below(rng, 2)) {
+        record->vision = (struct record_vision){UINT32_MAX, 4000, 3000, 1ull << 62, 4096, 17, 8, 9};
     }
 }
 
@@ -90,9 +95,11 @@ static void expect_equal(const struct record *a, const struct record *b) {
         const struct record_phase *x = &a->phase[i], *y = &b->phase[i];
         assert_string_equal(x->name, y->name);
         assert_true(x->t0_ns == y->t0_ns && x->t1_ns == y->t1_ns && x->cpu_ns == y->cpu_ns);
+        assert_true(x->duration_ns == y->duration_ns && x->peak_rss_bytes == y->peak_rss_bytes);
         assert_int_equal(x->n_tokens, y->n_tokens);
         assert_true(is_same(x->gross_j, y->gross_j) && is_same(x->net_j, y->net_j));
     }
+    assert_memory_equal(&a->vision, &b->vision, sizeof a->vision);
 }
 
 static void survives_json(void **state) {

@@ -337,13 +337,19 @@ static void older_version_is_brought_up_to_date(void **state) {
     struct record *records;
     size_t n;
     make_store(f, 1);
-    run_sql(f->path, "ALTER TABLE record DROP COLUMN n_requests; PRAGMA user_version = 1");
+    run_sql(f->path, "ALTER TABLE record DROP COLUMN n_requests;"
+                     "ALTER TABLE record_phase DROP COLUMN duration_ns;"
+                     "ALTER TABLE record_phase DROP COLUMN peak_rss_bytes;"
+                     "DROP TABLE record_vision; DROP TABLE answer; PRAGMA user_version = 1");
     expect_refusal(f, STORE_READ_ONLY, WL_UNSUPPORTED, "version 1");
     ok(store_open(f->path, STORE_READ_WRITE_CREATE, &store, &err), &err);
     ok(store_record_list_study(store, 1, &records, &n, &err), &err);
     assert_true(n > 0);
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(records[i].n_requests, 1);
+        const struct record_phase *phase = &records[i].phase[0];
+        assert_true(records[i].n_phases == 0 ||
+                    phase->duration_ns == phase->t1_ns - phase->t0_ns);
     }
     free(records);
     store_close(store);

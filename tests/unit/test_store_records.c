@@ -187,8 +187,11 @@ static void fill(struct record *record, int64_t model_id, uint32_t seq) {
     record->energy[1] = (struct record_energy){
         "estimate", "cpu", LABEL_UNRESOLVED, NAN, NAN, NAN, NAN, NAN, 0, NAN, NAN};
     record->n_phases = 2;
-    record->phase[0] = (struct record_phase){"prefill", 1, 2, 3, 16, 1.5, NAN};
-    record->phase[1] = (struct record_phase){"decode", 2, 9, 30, 64, 3.5, 2};
+    record->phase[0] = (struct record_phase){"prefill", 1, 2, 1, 3, 0, 16, 1.5, NAN};
+    record->phase[1] = (struct record_phase){"decode", 2, 9, 6, 30, 1 << 20, 64, 3.5, 2};
+    if (seq % 2) {
+        record->vision = (struct record_vision){2, 1920, 1080, 602112, 768, 3, 4, 256};
+    }
 }
 
 static void assert_same(const struct record *a, const struct record *b) {
