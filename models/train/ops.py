@@ -27,17 +27,22 @@ KERNEL_LANES = 16  # widths must be whole multiples of it
 
 _activation = torch.bfloat16
 _use_kernels = True
+_runtime_gelu = False
 
 
 @contextmanager
-def exact():
-    """Compute in f32 throughout, for reference figures and parity tests."""
-    global _activation
-    before, _activation = _activation, torch.float32
+def exact(runtime_gelu=False):
+    """Compute in f32 throughout, for reference figures and parity tests.
+
+    runtime_gelu: take llama.cpp's GELU, the tanh form by a table from F16 to F16.
+    """
+    global _activation, _runtime_gelu
+    before = _activation, _runtime_gelu
+    _activation, _runtime_gelu = torch.float32, runtime_gelu
     try:
         yield
     finally:
-        _activation = before
+        _activation, _runtime_gelu = before
 
 
 @contextmanager
@@ -420,6 +425,8 @@ class _BiasGelu(Function):
 
 def bias_gelu_plain(x, bias):
     """Twin of bias_gelu."""
+    if _runtime_gelu:
+        return F.gelu((x + bias).half().float(), approximate="tanh").half().float()
     return F.gelu(x.float() + bias).to(_activation)
 
 

@@ -230,7 +230,7 @@ def _compare_turn(rng):
     if second == first:
         second = first + 1 if first < 99 else first - 1
     word, pick = rng.choice((("larger", max), ("smaller", min)))
-    return Turn(f"Which is {word}, {first} or {second}?", f"{pick(first, second)} is {word}.",
+    return Turn(f"Which is {word}, {first} or {second}?", f"The {word} is {pick(first, second)}.",
                 "compare")
 
 
@@ -238,7 +238,7 @@ def _extreme_turn(rng):
     numbers = rng.sample(range(100), rng.randint(3, 6))
     word, pick = rng.choice((("largest", max), ("smallest", min)))
     return Turn(f"{word.capitalize()} of {', '.join(map(str, numbers))}?",
-                f"{pick(numbers)} is the {word}.", "extreme")
+                f"The {word} is {pick(numbers)}.", "extreme")
 
 
 def _count_turn(rng):

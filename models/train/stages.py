@@ -1,0 +1,221 @@
+"""What the three training stages do in one step; the loop around them is train.py.
+
+A stage has `unit` and `scale` (of --until), `rate` (peak learning rate), its parameters, and
+    step(rng, progress) -> (loss, amount done, {figure: (sum, n)})
+where rng is a random.Random of this very step: a resumed run draws what an unbroken one would.
+"""
+
+import torch
+from torch.nn import functional
+
+import batches
+import panel
+import pictures
+from config import Config
+from model import TextModel, VisionModel, positions
+from tokenizer import Tokenizer
+
+TOKEN_BUDGET = 4096          # of a step of the text half
+SKETCH_SHARE = 0.3           # of the steps of the text half
+SKETCH_TURNS = 6             # questions about one sketched image
+SKETCH_NOISE = 0.3           # sd, in units of the feature vectors' own
+SKETCH_LOST = 0.1            # of the features of a cell
+BLOCKS_LEARNT = 0.85         # of the repeated tokens right: then the tasks begin
+PIXEL_BUDGET_PATCHES = 4608  # 8 of the largest pictures
+GROUND_WEIGHT = 0.3          # of a cell that shows nothing but the ground or a strip
+
+
+def new_config():
+    """The built-in model's dimensions with its vocabulary."""
+    return Config(vocab=len(Tokenizer.load()))
+
+
+def normalised(pixels, config):
+    """uint8 [B, H, W, 3] -> f32 [B, 3, H, W] as libmtmd gives them to the encoder."""
+    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor(config.image_mean).view(3, 1, 1)
+    std = torch.tensor(config.image_std).view(3, 1, 1)
+    return (values - mean) / std
+
+
+# The groups of features that are judged together in the figures.
+FEATURE_GROUPS = {
+    group: [i for i, name in enumerate(panel.FEATURES) if name.startswith(start)]
+    for group, start in (('number', 'number digit'), ('serial', 'serial digit'),
+                         ('light', 'light '), ('dial', 'dial '))}
+FEATURE_GROUPS['shape'] = [i for i, name in enumerate(panel.FEATURES)
+                           if name.split()[-1] in panel.SHAPES]
+PLAIN = [i for i, name in enumerate(panel.FEATURES) if name.startswith(('ground', 'strip'))]
+
+
+def feature_loss(logits, targets):
+    """Mean over cells of the summed binary cross-entropies; plain cells count less.
+
+    Also, by group of features, the share of the cells that have one in which the likeliest
+    feature of the group is among the true ones.
+    """
+    per_cell = functional.binary_cross_entropy_with_logits(logits, targets, reduction='none').sum(-1)
+    is_plain = targets[..., PLAIN].sum(-1) == targets.sum(-1)
+    weight = torch.where(is_plain, GROUND_WEIGHT, 1.0)
+    figures = {}
+    for group, ids in FEATURE_GROUPS.items():
+        has_one = targets[..., ids].sum(-1) > 0
+        best = logits[..., ids].argmax(-1, keepdim=True)
+        hit = targets[..., ids].gather(-1, best)[..., 0][has_one]
+        figures[group] = (float(hit.sum()), int(has_one.sum()))
+    return (per_cell * weight).sum() / weight.sum(), figures
+
+
+def answer_loss(text, x, pos, ids, weight):
+    """Weighted mean cross-entropy of ids from the tokens before them, and which were right.
+
+    x f32 [B, N, width] embeds ids [B, N]; weight [B, N] is 0 where nothing is to be learnt, so
+    only the other places are computed. right is bool [B, N], true where the weight is 0.
+    """
+    rows, columns = weight.nonzero(as_tuple=True)
+    hidden = text.hidden(x, pos)[rows, columns - 1]
+    logits = text.logits(hidden)
+    wanted = ids[rows, columns]
+    losses = functional.cross_entropy(logits, wanted, reduction='none')
+    weights = weight[rows, columns]
+    right = torch.ones(ids.shape, dtype=torch.bool)
+    right[rows, columns] = logits.detach().argmax(-1) == wanted
+    return (losses * weights).sum() / weights.sum(), right
+
+
+def span_figures(right, spans):
+    """Share of whole right answers by kind."""
+    figures = {}
+    for row, start, end, kind in spans:
+        total, n = figures.get(kind, (0, 0))
+        figures[kind] = (total + int(right[row, start:end].all()), n + 1)
+    return figures
+
+
+class TextStage:
+    """The text half: repeated random blocks until look-back has formed, then tasks and sketches."""
+
+    unit, scale, rate = 'tokens', 1e6, 1.5e-3
+
+    def __init__(self, _folder):
+        self.tokenizer = Tokenizer.load()
+        self.config = new_config()
+        self.text = TextModel(self.config)
+        # The vectors of the panel's features: what the image encoder must later put out.
+        scale = 0.05
+        self.features = torch.nn.Parameter(
+            torch.randn(len(panel.FEATURES), self.config.width) * scale)
+        self.blocks_right = 0.0  # running share in the first phase; 1 once it is over
+        self.batcher = None
+
+    def named_parameters(self):
+        yield from self.text.named_parameters()
+        yield 'features', self.features
+
+    def parameters(self):
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def state(self):
+        return {'config': self.config.to_dict(), 'text': self.text.state_dict(),
+                'features': self.features.data, 'blocks_right': self.blocks_right}
+
+    def load(self, state):
+        self.text.load_state_dict(state['text'])
+        self.features.data.copy_(state['features'])
+        self.blocks_right = state['blocks_right']
+
+    def step(self, rng, progress):
+        if self.batcher is None:  # waiting rows are not kept: a resumed run draws other ones
+            self.batcher = batches.Batcher(self.tokenizer, rng.random(), TOKEN_BUDGET)
+        if self.blocks_right < BLOCKS_LEARNT:
+            return self.blocks_step()
+        if rng.random() < SKETCH_SHARE:
+            return self.sketch_step(rng)
+        batch = self.batcher.next(progress)
+        loss, right = self.text_loss(batch)
+        figures = span_figures(right, batch.spans)
+        figures['loss'] = (float(loss.detach()), 1)
+        return loss, batch.n_tokens, figures
+
+    def text_loss(self, batch):
+        ids, weight = torch.from_numpy(batch.ids), torch.from_numpy(batch.weight)
+        return answer_loss(self.text, self.text.embed(ids), positions(0, 0, 0, ids.shape[1]),
+                           ids, weight)
+
+    def blocks_step(self):
+        """Only repeated blocks: the look-back and matching heads form here, or never."""
+        self.batcher.mix = {'ind': 1.0}
+        batch = self.batcher.next(0.0)
+        loss, right = self.text_loss(batch)
+        asked = torch.from_numpy(batch.weight) > 0
+        share = float(right[asked].float().mean())
+        self.blocks_right += 0.05 * (share - self.blocks_right)
+        if self.blocks_right >= BLOCKS_LEARNT:
+            self.blocks_right = 1.0
+            self.batcher = None
+        return loss, batch.n_tokens, {'ind': (share, 1), 'loss': (float(loss.detach()), 1)}
+
+    def sketch_step(self, rng):
+        """Questions about panels whose cells are given as sums of feature vectors, with noise."""
+        width, height = pictures.random_size(rng, 1.0)
+        grid_w, grid_h = width // self.config.cell, height // self.config.cell
+        row_tokens = grid_w * grid_h + 22 * SKETCH_TURNS
+        panels = [panel.random_panel(rng) for _ in range(max(1, TOKEN_BUDGET // row_tokens))]
+        batch = batches.image_rows(self.tokenizer, panels, grid_h, grid_w, rng, SKETCH_TURNS,
+                                   strip_share=0.3)
+        ids, weight = torch.from_numpy(batch.ids), torch.from_numpy(batch.weight)
+        cells = self.sketch(torch.from_numpy(batch.features))
+        first, n_cells = batch.n_before, batch.n_cells
+        x = torch.cat((self.text.embed(ids[:, :first]), cells,
+                       self.text.embed(ids[:, first + n_cells:])), 1)
+        pos = positions(first, grid_h, grid_w, ids.shape[1] - first - n_cells)
+        loss, right = answer_loss(self.text, x, pos, ids, weight)
+        figures = span_figures(right, batch.spans)
+        figures['loss image'] = (float(loss.detach()), 1)
+        return loss, ids.numel(), figures
+
+    def sketch(self, features):
+        """Feature ids [B, cells, most] (-1: none) -> f32 [B, cells, width], as an encoder might."""
+        kept = (features >= 0) & (torch.rand(features.shape) > SKETCH_LOST)
+        vectors = functional.embedding(features.clamp(min=0), self.features)
+        total = (vectors * kept[..., None]).sum(2)
+        noise = SKETCH_NOISE * float(self.features.detach().std())
+        return total + noise * torch.randn(total.shape)
+
+
+class VisionStage:
+    """The image encoder alone: which features each cell shows, read by a head that is thrown away."""
+
+    unit, scale, rate = 'images', 1e3, 1.2e-3
+
+    def __init__(self, _folder):
+        self.config = new_config()
+        self.vision = VisionModel(self.config)
+        self.head = torch.nn.Linear(self.config.width, len(panel.FEATURES))
+        torch.nn.init.constant_(self.head.bias, -3.0)  # features are rare
+
+    def named_parameters(self):
+        yield from self.vision.named_parameters()
+        yield from self.head.named_parameters()
+
+    def parameters(self):
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def state(self):
+        return {'config': self.config.to_dict(), 'vision': self.vision.state_dict(),
+                'head': self.head.state_dict()}
+
+    def load(self, state):
+        self.vision.load_state_dict(state['vision'])
+        self.head.load_state_dict(state['head'])
+
+    def step(self, rng, progress):
+        pixels, targets, _ = pictures.batch(rng, progress, PIXEL_BUDGET_PATCHES)
+        cells = self.vision(normalised(pixels, self.config))
+        logits = self.head(cells)
+        loss, figures = feature_loss(logits, torch.from_numpy(targets).float())
+        figures['loss'] = (float(loss.detach()), 1)
+        return loss, len(pixels), figures
+
+
+STAGES = {'text': TextStage, 'vision': VisionStage}
