@@ -2,6 +2,7 @@
 
 #include <ggml.h>
 #include <llama.h>
+#include <mtmd-helper.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +27,20 @@ static const char *skip_function_name(const char *line) {
                                                                                     : line;
 }
 
+// "clip_init: failed to load model 'x.gguf': load_hparams: no key" -> "no key": the caller names the
+// file.
+static const char *skip_file_name(const char *line) {
+    static const char FAILED[] = "failed to load model '";
+    const char *end = strncmp(line, FAILED, sizeof FAILED - 1) == 0 ? strstr(line, "': ") : NULL;
+    return end ? skip_function_name(end + 3) : line;
+}
+
 static void keep_line(const char *text) {
     if (kept.n_lines == MAX_LINES) {
         return;
     }
     char *line = kept.lines[kept.n_lines];
-    str_copy(line, MAX_LINE_BYTES, skip_function_name(text));
+    str_copy(line, MAX_LINE_BYTES, skip_file_name(skip_function_name(text)));
     str_trim(line);
     size_t lead = strspn(line, " \t");
     memmove(line, line + lead, strlen(line + lead) + 1);
@@ -59,6 +68,7 @@ void log_capture(void) {
     const char *level = getenv("WATTLAW_ENGINE_LOG");
     kept.is_verbose = level && strcmp(level, "info") == 0;
     llama_log_set(on_log, NULL);
+    mtmd_helper_log_set(on_log, NULL);
 }
 
 void log_mute(bool is_muted) {

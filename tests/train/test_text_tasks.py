@@ -60,7 +60,7 @@ def expected_answer(context, turn):
     assert len(set(numbers)) == len(numbers)
     word = re.search(r"(?i)largest|smallest|larger|smaller", question)[0].lower()
     best = max(numbers) if word.startswith("large") or word == "larger" else min(numbers)
-    return f"{best} is {word}." if turn.kind == "compare" else f"{best} is the {word}."
+    return f"The {word} is {best}."
 
 
 class AnswersTest(unittest.TestCase):
