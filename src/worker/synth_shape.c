@@ -10,10 +10,8 @@
 enum { MAX_LAYERS = 1024, MAX_WIDTH = 1 << 20, MAX_HEADS = 4096, MAX_VOCAB = 1 << 22 };
 
 static const char *const ARCHS[] = {
-    [SYNTH_LLAMA] = "llama",
-    [SYNTH_QWEN2] = "qwen2",
-    [SYNTH_QWEN3] = "qwen3",
-    [SYNTH_GEMMA3] = "gemma3",   [SYNTH_QWEN2VL] = "qwen2vl", [SYNTH_QWEN3VL] = "qwen3vl",
+    [SYNTH_LLAMA] = "llama",   [SYNTH_QWEN2] = "qwen2",     [SYNTH_QWEN3] = "qwen3",
+    [SYNTH_GEMMA3] = "gemma3", [SYNTH_QWEN2VL] = "qwen2vl", [SYNTH_QWEN3VL] = "qwen3vl",
 };
 
 struct field {
@@ -62,9 +60,9 @@ static enum wl_status parse_arch(const json_t *request, struct synth_shape *shap
             return WL_OK;
         }
     }
-    return wl_err_set(err, WL_INPUT,
-                      "synth: arch is '%.64s', expected llama, qwen2, qwen3, gemma3, qwen2vl or qwen3vl",
-                      name);
+    return wl_err_set(
+        err, WL_INPUT,
+        "synth: arch is '%.64s', expected llama, qwen2, qwen3, gemma3, qwen2vl or qwen3vl", name);
 }
 
 static enum wl_status check_heads(struct synth_shape *s, struct wl_err *err) {

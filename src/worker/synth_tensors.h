@@ -17,7 +17,7 @@ struct synth_tensor {
     int64_t ne[4];   // as ggml has them
     uint64_t n_cols; // ne[0]
     uint64_t n_rows; // the product of the others
-    bool is_norm; // all ones; otherwise random
+    bool is_norm;    // all ones; otherwise random
     bool has_fallen_back;
 };
 

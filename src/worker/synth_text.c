@@ -69,8 +69,7 @@ static void set_keys(const struct keys *keys) {
     set_arch_keys(keys);
 }
 
-enum wl_status synth_text_plan(const json_t *request, struct synth_file *file,
-                               struct wl_err *err) {
+enum wl_status synth_text_plan(const json_t *request, struct synth_file *file, struct wl_err *err) {
     struct synth_shape shape;
     struct synth_mix mix;
     enum wl_status status;

@@ -14,19 +14,32 @@ enum { MERGE_BYTES = PIECE_BYTES + 4 }; // the left piece, a space, a letter
 // After the first three: what libmtmd puts around images and their tiles. It looks some of them up
 // and aborts later when they are not there, so every vocabulary has them all.
 static const char *const SPECIALS[] = {
-    "<|endoftext|>",     "<|im_start|>",
-    "<|im_end|>",        "<|vision_start|>",
-    "<|vision_end|>",    "<|image_pad|>",
-    "<start_of_image>",  "<end_of_image>",
-    "<|image>",          "<image|>",
-    "<image>",           "</image>",
-    "<slice>",           "</slice>",
-    "<img>",             "</img>",
-    "[IMG_BREAK]",       "[IMG_END]",
-    "<|image_start|>",   "<|image_end|>",
-    "<|img_thumbnail|>", "<|image|>",
-    "<global-img>",      "<fake_token_around_image>",
-    "<|tile_x_separator|>", "<|tile_y_separator|>",
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<start_of_image>",
+    "<end_of_image>",
+    "<|image>",
+    "<image|>",
+    "<image>",
+    "</image>",
+    "<slice>",
+    "</slice>",
+    "<img>",
+    "</img>",
+    "[IMG_BREAK]",
+    "[IMG_END]",
+    "<|image_start|>",
+    "<|image_end|>",
+    "<|img_thumbnail|>",
+    "<|image|>",
+    "<global-img>",
+    "<fake_token_around_image>",
+    "<|tile_x_separator|>",
+    "<|tile_y_separator|>",
 };
 enum { N_SPECIALS = sizeof SPECIALS / sizeof SPECIALS[0] };
 enum { END_OF_TEXT = 0, END_OF_TURN = 2 };
@@ -159,9 +172,8 @@ static void add_tiles(struct vocab *v) {
 
 static void fill(struct vocab *v, uint32_t n_vocab) {
     char piece[PIECE_BYTES];
-    uint32_t n_tiles = n_vocab >= MIN_VOCAB_WITH_TILES
-                           ? IDEFICS3_GRID * IDEFICS3_GRID + LFM2_GRID * LFM2_GRID
-                           : 0;
+    uint32_t n_tiles =
+        n_vocab >= MIN_VOCAB_WITH_TILES ? IDEFICS3_GRID * IDEFICS3_GRID + LFM2_GRID * LFM2_GRID : 0;
     for (int byte = 0; byte < N_BYTES; byte++) {
         byte_piece(byte, piece);
         add_token(v, piece, LLAMA_TOKEN_TYPE_NORMAL);
