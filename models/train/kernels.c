@@ -432,10 +432,10 @@ struct attention {
     const float *bias;   /* [(heads + 2 * kv_heads) * HEAD] */
     const float *cos;    /* [n][LANES] */
     const float *sin;
-    uint16_t *q;   /* [batch][heads][n][HEAD], turned and scaled for exp2 */
-    uint16_t *k;   /* [batch][kv_heads][n][HEAD], turned */
-    uint16_t *v;   /* the same */
-    uint16_t *out; /* [batch][n][heads * HEAD] */
+    uint16_t *q;    /* [batch][heads][n][HEAD], turned and scaled for exp2 */
+    uint16_t *k;    /* [batch][kv_heads][n][HEAD], turned */
+    uint16_t *v;    /* the same */
+    uint16_t *out;  /* [batch][n][heads * HEAD] */
     float *log_sum; /* [batch][heads][n], base 2 */
     long batch, n;
     int heads, kv_heads, causal;
@@ -611,8 +611,8 @@ struct backward_scratch {
     float log_sum[TILE], inner[TILE]; /* inner: sum of out * dout */
     float dq[TILE * HEAD];
     /* of those queries and TILE keys */
-    _Alignas(64) uint16_t dscores[TILE * TILE];            /* [query][key] */
-    _Alignas(64) uint32_t share_pairs[TILE / 2 * TILE];    /* [query / 2][key] */
+    _Alignas(64) uint16_t dscores[TILE * TILE];         /* [query][key] */
+    _Alignas(64) uint32_t share_pairs[TILE / 2 * TILE]; /* [query / 2][key] */
     _Alignas(64) uint32_t dscores_pairs[TILE / 2 * TILE];
 };
 
@@ -722,8 +722,8 @@ static void finish_queries(const struct attention *t, const struct backward_scra
     }
 }
 
-static void finish_keys(const struct attention *t, const struct backward_scratch *s,
-                        uint16_t *dqkv, float *dbias, long b, int kv) {
+static void finish_keys(const struct attention *t, const struct backward_scratch *s, uint16_t *dqkv,
+                        float *dbias, long b, int kv) {
     const long width = (t->heads + 2 * t->kv_heads) * HEAD;
     const float scale = 1.0F / LOG2_E; /* q was scaled for exp2 */
     const long at_k = (long)(t->heads + kv) * HEAD;
@@ -817,7 +817,7 @@ void adamw_step(float *restrict x, const float *restrict g, float *restrict m, f
         float second = o->beta2 * v[i] + (1.0F - o->beta2) * grad * grad;
         m[i] = first;
         v[i] = second;
-        x[i] = x[i] * keep -
-               o->rate * (first * o->correct1) / (sqrtf(second * o->correct2) + o->eps);
+        x[i] =
+            x[i] * keep - o->rate * (first * o->correct1) / (sqrtf(second * o->correct2) + o->eps);
     }
 }
