@@ -1,0 +1,229 @@
+#include "eval/tally.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "stats/bootstrap.h"
+#include "stats/special.h"
+
+// Bootstraps of many items take fewer draws: their cost stays that of this many looks at an item.
+enum { MAX_LOOKS = 20000000, MIN_DRAWS = 200 };
+
+static const struct stats_interval UNKNOWN = {NAN, NAN};
+
+struct stats_interval tally_wilson(size_t n_right, size_t n, double confidence) {
+    if (n == 0) {
+        return UNKNOWN;
+    }
+    double count = (double)n, share = (double)n_right / count;
+    double z = stats_normal_quantile(0.5 + confidence / 2);
+    double scale = 1 + z * z / count;
+    double centre = (share + z * z / (2 * count)) / scale;
+    double half = z / scale * sqrt(share * (1 - share) / count + z * z / (4 * count * count));
+    return (struct stats_interval){fmax(centre - half, 0), fmin(centre + half, 1)};
+}
+
+static size_t draws_for(size_t n) {
+    size_t most = n ? MAX_LOOKS / n : STATS_BOOTSTRAP_DRAWS;
+    return most > STATS_BOOTSTRAP_DRAWS ? STATS_BOOTSTRAP_DRAWS
+           : most < MIN_DRAWS           ? MIN_DRAWS
+                                        : most;
+}
+
+// ---- one run
+
+struct energy_sample {
+    const struct tally_answer *const *answers;
+    bool is_net;
+};
+
+static double joules(const struct tally_answer *answer, bool is_net) {
+    return is_net ? answer->net_j : answer->gross_j;
+}
+
+static double energy_per_right(const size_t *rows, size_t n, void *context) {
+    const struct energy_sample *sample = context;
+    double total = 0, n_right = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct tally_answer *answer = sample->answers[rows[i]];
+        total += joules(answer, sample->is_net);
+        n_right += answer->is_right;
+    }
+    return n_right > 0 ? total / n_right : (double)NAN;
+}
+
+static void sum_energy(const struct tally_answer *const *answers, const struct tally_line *line,
+                       bool is_net, uint64_t seed, struct tally_energy *out) {
+    double total = 0, variance = 0;
+    for (size_t i = 0; i < line->n; i++) {
+        double sd = is_net ? answers[i]->net_sd_j : answers[i]->gross_sd_j;
+        total += joules(answers[i], is_net);
+        variance += sd * sd;
+    }
+    *out = (struct tally_energy){NAN, NAN, NAN, NAN, UNKNOWN};
+    if (line->n == 0 || !isfinite(total)) {
+        return;
+    }
+    out->total_j = total;
+    out->sd_j = sqrt(variance);
+    out->per_answer_j = total / (double)line->n;
+    if (line->n_right == 0) {
+        return;
+    }
+    out->per_right_j = total / (double)line->n_right;
+    struct energy_sample sample = {answers, is_net};
+    struct stats_estimate estimate;
+    // Too few items, or too few right ones: the figure then stands without an interval.
+    if (stats_bootstrap(line->n, energy_per_right, &sample, STATS_BOOTSTRAP_EXPANDED,
+                        draws_for(line->n), seed, &estimate, NULL) == WL_OK) {
+        out->per_right_ci95 = estimate.ci95;
+    }
+}
+
+static void fill_line(const struct tally_answer *const *answers, size_t n, uint64_t seed,
+                      struct tally_line *out) {
+    out->n = n;
+    for (size_t i = 0; i < n; i++) {
+        out->n_right += answers[i]->is_right;
+        out->n_empty += answers[i]->defect == SCORE_EMPTY;
+        out->n_looping += answers[i]->defect == SCORE_LOOPING;
+        out->seconds += answers[i]->seconds;
+        out->prompt_tokens += answers[i]->prompt_tokens;
+        out->generated_tokens += answers[i]->generated_tokens;
+    }
+    out->accuracy = n ? (double)out->n_right / (double)n : (double)NAN;
+    out->accuracy_ci95 = tally_wilson(out->n_right, n, 0.95);
+    sum_energy(answers, out, false, seed, &out->gross);
+    sum_energy(answers, out, true, seed, &out->net);
+}
+
+// By kind; within one in the order of the run, so that the same seed draws the same.
+static int compare_kinds(const void *a, const void *b) {
+    const struct tally_answer *const *x = a, *const *y = b;
+    int order = strcmp((*x)->kind, (*y)->kind);
+    return order ? order : (*x > *y) - (*x < *y);
+}
+
+static size_t count_kinds(const struct tally_answer *const *sorted, size_t n) {
+    size_t n_kinds = n > 0;
+    for (size_t i = 1; i < n; i++) {
+        n_kinds += strcmp(sorted[i]->kind, sorted[i - 1]->kind) != 0;
+    }
+    return n_kinds;
+}
+
+static void fill_kinds(const struct tally_answer *const *sorted, size_t n, uint64_t seed,
+                       struct tally *out) {
+    size_t begin = 0;
+    for (size_t end = 1; end <= n; end++) {
+        if (end < n && strcmp(sorted[end]->kind, sorted[begin]->kind) == 0) {
+            continue;
+        }
+        struct tally_line *line = &out->kinds[out->n_kinds++];
+        str_copy(line->kind, sizeof line->kind, sorted[begin]->kind);
+        fill_line(sorted + begin, end - begin, seed, line);
+        begin = end;
+    }
+}
+
+enum wl_status tally_make(const struct tally_answer *answers, size_t n, uint64_t seed,
+                          struct tally *out, struct wl_err *err) {
+    *out = (struct tally){0};
+    const struct tally_answer **sorted = malloc((n ? n : 1) * sizeof *sorted);
+    if (!sorted) {
+        return wl_err_set(err, WL_MEMORY, "no memory for a table of %zu answers", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        sorted[i] = &answers[i];
+    }
+    fill_line(sorted, n, seed, &out->all);
+    qsort(sorted, n, sizeof *sorted, compare_kinds);
+    size_t n_kinds = count_kinds(sorted, n);
+    out->kinds = calloc(n_kinds ? n_kinds : 1, sizeof *out->kinds);
+    if (out->kinds) {
+        fill_kinds(sorted, n, seed, out);
+    }
+    free(sorted);
+    return out->kinds ? WL_OK
+                      : wl_err_set(err, WL_MEMORY, "no memory for a table of %zu kinds", n_kinds);
+}
+
+void tally_release(struct tally *tally) {
+    free(tally->kinds);
+    *tally = (struct tally){0};
+}
+
+// ---- two runs
+
+struct pair_sample {
+    const struct tally_answer *base, *changed;
+};
+
+static double energy_ratio(const size_t *rows, size_t n, void *context) {
+    const struct pair_sample *sample = context;
+    double base = 0, changed = 0;
+    for (size_t i = 0; i < n; i++) {
+        base += sample->base[rows[i]].gross_j;
+        changed += sample->changed[rows[i]].gross_j;
+    }
+    return base > 0 ? changed / base : (double)NAN;
+}
+
+static void compare_energy(const struct pair_sample *sample, size_t n, uint64_t seed,
+                           struct tally_pair *out) {
+    double base = 0, changed = 0;
+    for (size_t i = 0; i < n; i++) {
+        base += sample->base[i].gross_j;
+        changed += sample->changed[i].gross_j;
+    }
+    bool is_known = isfinite(base) && isfinite(changed) && base > 0;
+    out->energy_ratio = is_known ? changed / base : (double)NAN;
+    out->energy_ratio_ci95 = UNKNOWN;
+    struct stats_estimate estimate;
+    if (is_known && stats_bootstrap(n, energy_ratio, (void *)sample, STATS_BOOTSTRAP_EXPANDED,
+                                    draws_for(n), seed, &estimate, NULL) == WL_OK) {
+        out->energy_ratio_ci95 = estimate.ci95;
+    }
+}
+
+// Twice the chance of at most the smaller count among the pairs that differ, if heads and tails
+// were equal.
+static double mcnemar(size_t n_only_base, size_t n_only_changed) {
+    size_t n = n_only_base + n_only_changed;
+    size_t least = n_only_base < n_only_changed ? n_only_base : n_only_changed;
+    if (n == 0 || 2 * least == n) {
+        return 1;
+    }
+    return fmin(2 * stats_incomplete_beta((double)(n - least), (double)least + 1, 0.5), 1);
+}
+
+static struct stats_interval difference_interval(const struct tally_pair *pair) {
+    double n = (double)pair->n + 2, z = stats_normal_quantile(0.975);
+    double lost = ((double)pair->n_only_base + 1) / n;
+    double won = ((double)pair->n_only_changed + 1) / n;
+    double half = z * sqrt((lost + won - (won - lost) * (won - lost)) / n);
+    return (struct stats_interval){fmax(won - lost - half, -1), fmin(won - lost + half, 1)};
+}
+
+enum wl_status tally_compare(const struct tally_answer *base, const struct tally_answer *changed,
+                             size_t n, uint64_t seed, struct tally_pair *out, struct wl_err *err) {
+    *out = (struct tally_pair){.n = n};
+    if (n == 0) {
+        return wl_err_set(err, WL_INPUT, "the two runs have no item in common");
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool before = base[i].is_right, after = changed[i].is_right;
+        out->n_both += before && after;
+        out->n_only_base += before && !after;
+        out->n_only_changed += !before && after;
+        out->n_neither += !before && !after;
+    }
+    out->difference = ((double)out->n_only_changed - (double)out->n_only_base) / (double)n;
+    out->difference_ci95 = difference_interval(out);
+    out->p_equal = mcnemar(out->n_only_base, out->n_only_changed);
+    struct pair_sample sample = {base, changed};
+    compare_energy(&sample, n, seed, out);
+    return WL_OK;
+}
