@@ -189,17 +189,33 @@ enum wl_status engine_run(struct engine *engine, const struct engine_run_options
                           const struct engine_run_events *events, struct engine_run_result *out,
                           struct wl_err *err);
 
+// An image encoder with its projector. Zeros mean: as is usual for the projector, or not stated in
+// the file.
+struct engine_synth_vision {
+    const char *projector; // "qwen2vl_merger", "idefics3", ... (docs/protocol.md)
+    uint32_t n_layer, n_embd, n_head, n_ff;
+    uint32_t patch_size, image_size;
+    uint32_t n_merge;    // this many patches squared become one token
+    uint32_t n_embd_out; // the text model's n_embd
+    uint32_t preproc_image_size, min_pixels, max_pixels;
+    uint32_t n_deepstack, window_pattern;
+};
+
 struct engine_synth_options {
     const char *path; // the file to write
-    const char *arch; // "llama", "qwen2", "qwen3"
+    const char *arch; // "llama", "qwen2", "qwen3", "gemma3", "qwen2vl", "qwen3vl"
     uint32_t n_layer, n_embd, n_head, n_head_kv;
     uint32_t head_dim; // 0 = n_embd / n_head
     uint32_t n_ff, n_vocab, n_ctx;
-    bool is_tied;     // output shares the embedding's tensor
-    const char *type; // "f32", "f16", "q8_0", "q4_0", "q4_k", ...
-    const char *name; // NULL = none
+    uint32_t n_deepstack; // of the image encoder that a qwen3vl goes with
+    bool is_tied;         // output shares the embedding's tensor
+    const char *type;     // "f32", "f16", "q8_0", "q4_0", "q4_k", ...
+    const char *name;     // NULL = none
     uint64_t seed;
-    double rope_freq_base;   // 0 = the engine's default
+    double rope_freq_base; // 0 = the engine's default
+    // Not NULL: this is written instead of a text model; of the above path, type ("f16", "q8_0",
+    // "f32"), name and seed count.
+    const struct engine_synth_vision *vision;
     struct engine_wait wait; // defaults: total 1 h, silence 10 min
 };
 

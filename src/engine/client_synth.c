@@ -38,24 +38,52 @@ static enum wl_status take_progress(void *context, uint16_t type, const char *pa
     return WL_OK;
 }
 
+static void set_text_model(json_t **body, const struct engine_synth_options *options) {
+    client_set_text(body, "arch", options->arch);
+    client_set_number(body, "n_layer", options->n_layer);
+    client_set_number(body, "n_embd", options->n_embd);
+    client_set_number(body, "n_head", options->n_head);
+    client_set_number(body, "n_head_kv", options->n_head_kv);
+    client_set_number(body, "head_dim", options->head_dim);
+    client_set_number(body, "n_ff", options->n_ff);
+    client_set_number(body, "n_vocab", options->n_vocab);
+    client_set_number(body, "n_ctx", options->n_ctx);
+    client_set_number(body, "n_deepstack", options->n_deepstack);
+    client_set_bool(body, "tied", options->is_tied);
+    if (options->rope_freq_base > 0) {
+        client_set(body, "rope_freq_base", wl_json_real(options->rope_freq_base));
+    }
+}
+
+static void set_vision(json_t **body, const struct engine_synth_vision *vision) {
+    client_set_text(body, "projector", vision->projector);
+    client_set_number(body, "v_layer", vision->n_layer);
+    client_set_number(body, "v_embd", vision->n_embd);
+    client_set_number(body, "v_head", vision->n_head);
+    client_set_number(body, "v_ff", vision->n_ff);
+    client_set_number(body, "patch_size", vision->patch_size);
+    client_set_number(body, "image_size", vision->image_size);
+    client_set_number(body, "merge", vision->n_merge);
+    client_set_number(body, "n_embd_out", vision->n_embd_out);
+    client_set_number(body, "preproc_image_size", vision->preproc_image_size);
+    client_set_number(body, "min_pixels", vision->min_pixels);
+    client_set_number(body, "max_pixels", vision->max_pixels);
+    client_set_number(body, "n_deepstack", vision->n_deepstack);
+    if (vision->window_pattern > 0) {
+        client_set_number(body, "window_pattern", vision->window_pattern);
+    }
+}
+
 static json_t *synth_body(const struct engine_synth_options *options) {
     json_t *body = json_object();
     client_set_text(&body, "path", options->path);
-    client_set_text(&body, "arch", options->arch);
-    client_set_number(&body, "n_layer", options->n_layer);
-    client_set_number(&body, "n_embd", options->n_embd);
-    client_set_number(&body, "n_head", options->n_head);
-    client_set_number(&body, "n_head_kv", options->n_head_kv);
-    client_set_number(&body, "head_dim", options->head_dim);
-    client_set_number(&body, "n_ff", options->n_ff);
-    client_set_number(&body, "n_vocab", options->n_vocab);
-    client_set_number(&body, "n_ctx", options->n_ctx);
-    client_set_bool(&body, "tied", options->is_tied);
     client_set_text(&body, "type", options->type);
     client_set_text(&body, "name", options->name);
     client_set_number(&body, "seed", options->seed & INT64_MAX); // JSON integers have a sign
-    if (options->rope_freq_base > 0) {
-        client_set(&body, "rope_freq_base", wl_json_real(options->rope_freq_base));
+    if (options->vision) {
+        set_vision(&body, options->vision);
+    } else {
+        set_text_model(&body, options);
     }
     return body;
 }
