@@ -21,12 +21,14 @@ static const struct {
     const char *name;
     size_t at;
     const char *magic;
-} OTHERS[] = {{"GIF", 0, "GIF8"},      {"BMP", 0, "BM"},        {"TIFF", 0, "II*"},
-              {"TIFF", 0, "MM"},       {"HEIC", 4, "ftyphei"},  {"HEIC", 4, "ftypmif1"},
-              {"AVIF", 4, "ftypavif"}, {"JPEG XL", 4, "JXL "},  {"JPEG XL", 0, "\xff\x0a"},
+} OTHERS[] = {{"GIF", 0, "GIF8"},      {"BMP", 0, "BM"},         {"TIFF", 0, "II*"},
+              {"TIFF", 0, "MM"},       {"HEIC", 4, "ftyphei"},   {"HEIC", 4, "ftypmif1"},
+              {"AVIF", 4, "ftypavif"}, {"JPEG XL", 4, "JXL "},   {"JPEG XL", 0, "\xff\x0a"},
               {"SVG", 0, "<svg"},      {"XML or SVG", 0, "<?x"}, {"PDF", 0, "%PDF"}};
 
-const char *image_format_name(enum image_format format) { return CODECS[format]->name; }
+const char *image_format_name(enum image_format format) {
+    return CODECS[format]->name;
+}
 
 static enum wl_status refuse_format(struct image_bytes file, struct wl_err *err) {
     for (size_t i = 0; i < sizeof OTHERS / sizeof OTHERS[0]; i++) {
@@ -53,9 +55,8 @@ static enum wl_status check_limits(const struct codec_header *header,
                           header->width, header->height, limits->max_side);
     }
     if ((uint64_t)header->width * header->height > limits->max_pixels) {
-        return wl_err_set(err, WL_LIMIT,
-                          "the picture is %u x %u pixels; %llu are the most in all", header->width,
-                          header->height, (unsigned long long)limits->max_pixels);
+        return wl_err_set(err, WL_LIMIT, "the picture is %u x %u pixels; %llu are the most in all",
+                          header->width, header->height, (unsigned long long)limits->max_pixels);
     }
     return WL_OK;
 }
@@ -79,7 +80,9 @@ static enum wl_status read_header(struct image_bytes file, const struct image_li
     return refuse_format(file, err);
 }
 
-static bool is_on_its_side(uint8_t orientation) { return orientation >= 5; }
+static bool is_on_its_side(uint8_t orientation) {
+    return orientation >= 5;
+}
 
 enum wl_status image_probe(const void *bytes, size_t n, const struct image_limits *limits,
                            struct image_header *out, struct wl_err *err) {
@@ -115,8 +118,8 @@ static uint32_t divisor_for(enum image_format format, uint32_t width, uint32_t h
 
 void image_decoded_size(const struct image_header *header, uint32_t enough_width,
                         uint32_t enough_height, uint32_t *width, uint32_t *height) {
-    uint32_t divisor = divisor_for(header->format, header->width, header->height, enough_width,
-                                   enough_height);
+    uint32_t divisor =
+        divisor_for(header->format, header->width, header->height, enough_width, enough_height);
     *width = codec_scaled(header->width, divisor);
     *height = codec_scaled(header->height, divisor);
 }
@@ -133,9 +136,9 @@ enum wl_status image_decode(const void *bytes, size_t n, const struct image_limi
         return status;
     }
     bool is_swapped = is_on_its_side(header.orientation);
-    uint32_t divisor = divisor_for(format, header.width, header.height,
-                                   is_swapped ? enough_height : enough_width,
-                                   is_swapped ? enough_width : enough_height);
+    uint32_t divisor =
+        divisor_for(format, header.width, header.height, is_swapped ? enough_height : enough_width,
+                    is_swapped ? enough_width : enough_height);
     status = CODECS[format]->decode(file, &header, divisor, out, err);
     if (!status) {
         status = pixels_turn_upright(out, header.orientation, err);
