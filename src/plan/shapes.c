@@ -61,9 +61,9 @@ static uint64_t layer_matrix_params(const struct plan_shape *s) {
 // Norms and biases of one block: what each architecture adds.
 static uint64_t layer_vector_params(const struct plan_shape *s) {
     uint64_t n = 2 * (uint64_t)s->n_embd;
-    if (strcmp(s->arch, "qwen2") == 0) {
+    if (strcmp(s->arch, "qwen2") == 0 || strcmp(s->arch, "qwen2vl") == 0) {
         n += ((uint64_t)s->n_head + 2 * (uint64_t)s->n_head_kv) * s->head_dim;
-    } else if (strcmp(s->arch, "qwen3") == 0) {
+    } else if (strcmp(s->arch, "qwen3") == 0 || strcmp(s->arch, "qwen3vl") == 0) {
         n += 2 * (uint64_t)s->head_dim;
     } else if (strcmp(s->arch, "gemma3") == 0) {
         n += 2 * (uint64_t)s->n_embd + 2 * (uint64_t)s->head_dim;
