@@ -33,6 +33,39 @@ size_t schedule_grid(const uint32_t *prompts, size_t n_prompts, uint32_t generat
     return n;
 }
 
+size_t schedule_images(size_t n_sizes, size_t n_budgets, uint32_t generate,
+                       struct schedule_cell cells[SCHEDULE_MAX_CELLS], size_t n) {
+    for (size_t budget = 0; budget < n_budgets; budget++) {
+        for (size_t size = 0; size < n_sizes && n < SCHEDULE_MAX_CELLS; size++) {
+            cells[n++] = (struct schedule_cell){.generated_tokens = generate,
+                                                .has_image = true,
+                                                .image_size = (uint32_t)size,
+                                                .image_budget = (uint32_t)budget};
+        }
+    }
+    return n;
+}
+
+void schedule_group_by_budget(const struct schedule_cell *cells, size_t n_budgets, uint32_t round,
+                              uint32_t *order, size_t n) {
+    uint32_t sorted[SCHEDULE_MAX_CELLS];
+    size_t n_sorted = 0;
+    for (size_t group = 0; group <= n_budgets; group++) {
+        size_t budget = n_budgets ? (group + n_budgets - 1 + round) % n_budgets : 0;
+        for (size_t i = 0; i < n; i++) {
+            const struct schedule_cell *cell = &cells[order[i]];
+            bool is_now =
+                group == 0 ? !cell->has_image : cell->has_image && cell->image_budget == budget;
+            if (is_now) {
+                sorted[n_sorted++] = order[i];
+            }
+        }
+    }
+    for (size_t i = 0; i < n_sorted; i++) {
+        order[i] = sorted[i];
+    }
+}
+
 // One seed from several numbers, so that rounds and cells are independent of each other.
 static void seed_from(struct rng *rng, uint64_t seed, uint64_t a, uint64_t b) {
     rng_seed(rng, seed ^ (a + 1) * 0x9e3779b97f4a7c15u ^ (b + 1) * 0xc2b2ae3d27d4eb4fu);

@@ -14,6 +14,9 @@ struct schedule_cell {
     uint32_t prompt_tokens; // exact; 0 for a text of the user's
     uint32_t generated_tokens;
     uint32_t prompt_index; // of the user's texts, when prompt_tokens is 0
+    bool has_image;        // then with the study's prompt for pictures
+    uint32_t image_size;   // index of the study's sizes
+    uint32_t image_budget; // index of the study's budgets
 };
 
 // The grid: every prompt length with `generate` tokens, and two of the lengths also with a quarter
@@ -21,6 +24,15 @@ struct schedule_cell {
 // and from the cost of the context. Returns the number of cells (at most SCHEDULE_MAX_CELLS).
 size_t schedule_grid(const uint32_t *prompts, size_t n_prompts, uint32_t generate,
                      struct schedule_cell cells[SCHEDULE_MAX_CELLS]);
+
+// Adds every size under every budget. Returns the new number of cells.
+size_t schedule_images(size_t n_sizes, size_t n_budgets, uint32_t generate,
+                       struct schedule_cell cells[SCHEDULE_MAX_CELLS], size_t n);
+
+// Cells of one image budget after each other (changing it reloads the encoder); text comes first.
+// Which budget is first changes with the round.
+void schedule_group_by_budget(const struct schedule_cell *cells, size_t n_budgets, uint32_t round,
+                              uint32_t *order, size_t n);
 
 // The order of one round: all cells, shuffled by (seed, round); neighbours in time are never
 // neighbours in length for long, so slow drift does not look like a law.

@@ -10,15 +10,29 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "eval/task.h"
 #include "measure/schedule.h"
+#include "measure/study_images.h"
 #include "measure/subject.h"
 #include "record/record.h"
 #include "store/store.h"
+
+// Questions with known answers: accuracy, and for those with images accuracy against the budget.
+struct study_score_options {
+    const struct task_set *tasks;
+    const char *folder;                  // that the tasks' image paths start from
+    uint32_t budgets[STUDY_MAX_BUDGETS]; // image_max_tokens for tasks with images; 0 = the file's
+    size_t n_budgets;
+    size_t max_items; // of each group (text, each budget); 0 = all
+};
 
 struct study_options {
     const char *title;
     struct subject_options subject; // model_path is set per model below
     const char *model_path[SCHEDULE_MAX_MODELS];
+    const char *mmproj_path[SCHEDULE_MAX_MODELS]; // image encoders; NULL: text alone
+    struct study_image_options images;            // the second law's sweep; no sizes: left out
+    struct study_score_options score;             // accuracy; no tasks: left out
     const char *label[SCHEDULE_MAX_MODELS];
     size_t n_models;
     const uint32_t *prompt_tokens; // the sweep
@@ -33,6 +47,10 @@ struct study_options {
     double paper_s;  // length of the window in which both modes are compared; 0 = none
     bool is_fresh;   // do not go on with an unfinished study of the same options
 };
+
+// Under this name the exact token counts of a model's images are kept among its fits
+// (struct study_counts, json).
+#define STUDY_IMAGE_TOKENS "image_tokens"
 
 struct study_events {
     // Before the first window: the study's id in the store, and how many windows it has already.

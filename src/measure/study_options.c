@@ -15,8 +15,18 @@ static json_t *models_json(const struct study_options *o, struct wl_err *err) {
             json_decref(models);
             return NULL;
         }
-        json_array_append_new(models, json_pack("{s:s, s:s, s:s}", "path", o->model_path[i],
-                                                "fingerprint", fingerprint, "label", o->label[i]));
+        json_t *model = json_pack("{s:s, s:s, s:s}", "path", o->model_path[i], "fingerprint",
+                                  fingerprint, "label", o->label[i]);
+        if (o->mmproj_path[i]) {
+            if (fingerprint_file(o->mmproj_path[i], fingerprint, err) != WL_OK) {
+                json_decref(model);
+                json_decref(models);
+                return NULL;
+            }
+            json_object_set_new(model, "mmproj", json_string(o->mmproj_path[i]));
+            json_object_set_new(model, "mmproj_fingerprint", json_string(fingerprint));
+        }
+        json_array_append_new(models, model);
     }
     return models;
 }
@@ -30,6 +40,34 @@ static json_t *prompts_json(const struct study_options *o) {
         json_array_append_new(prompts, json_string(o->prompt_texts[i]));
     }
     return prompts;
+}
+
+static json_t *images_json(const struct study_image_options *images) {
+    json_t *sizes = json_array(), *budgets = json_array(), *paths = json_array();
+    for (size_t i = 0; i < images->n_sizes; i++) {
+        json_array_append_new(sizes, json_pack("[I, I]", (json_int_t)images->sizes[i].width,
+                                               (json_int_t)images->sizes[i].height));
+    }
+    for (size_t i = 0; i < images->n_budgets; i++) {
+        json_array_append_new(budgets, json_integer(images->budgets[i]));
+    }
+    for (size_t i = 0; i < images->n_paths; i++) {
+        json_array_append_new(paths, json_string(images->paths[i]));
+    }
+    return json_pack("{s:o, s:o, s:o, s:s?}", "sizes", sizes, "budgets", budgets, "paths", paths,
+                     "prompt", images->prompt);
+}
+
+static json_t *score_json(const struct study_score_options *score) {
+    json_t *budgets = json_array(), *items = json_array();
+    for (size_t i = 0; i < score->n_budgets; i++) {
+        json_array_append_new(budgets, json_integer(score->budgets[i]));
+    }
+    for (size_t i = 0; score->tasks && i < score->tasks->n; i++) {
+        json_array_append_new(items, json_string(score->tasks->items[i].id));
+    }
+    return json_pack("{s:o, s:o, s:I}", "budgets", budgets, "items", items, "max_items",
+                     (json_int_t)score->max_items);
 }
 
 // When the sources were last calibrated; windows before and after must not be mixed. 0: never.
@@ -70,11 +108,18 @@ json_t *study_options_json(const struct study_options *o, struct wl_err *err) {
         (json_int_t)s->n_ubatch, "load_mode", s->load_mode, "wait_policy", s->wait_policy, "meters",
         s->meters ? public_meters(s->meters, meters, sizeof meters) : NULL, "calibrated_wall_ns",
         (json_int_t)calibrated_wall_ns(s->calibrations));
-    return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "title",
-                     o->title ? o->title : "", "models", models, "prompts", prompts_json(o),
-                     "generate", (json_int_t)o->generate, "seed", (json_int_t)o->seed,
-                     "min_repeats", (json_int_t)o->rule.min_repeats, "max_repeats",
-                     (json_int_t)o->rule.max_repeats, "target_rel_ci", o->rule.target_rel_ci,
-                     "budget_s", o->budget_s, "idle_s", o->idle_s, "paper_s", o->paper_s, "engine",
-                     engine);
+    json_t *options =
+        json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "title",
+                  o->title ? o->title : "", "models", models, "prompts", prompts_json(o),
+                  "generate", (json_int_t)o->generate, "seed", (json_int_t)o->seed, "min_repeats",
+                  (json_int_t)o->rule.min_repeats, "max_repeats", (json_int_t)o->rule.max_repeats,
+                  "target_rel_ci", o->rule.target_rel_ci, "budget_s", o->budget_s, "idle_s",
+                  o->idle_s, "paper_s", o->paper_s, "engine", engine);
+    if (o->images.n_sizes > 0) {
+        json_object_set_new(options, "images", images_json(&o->images));
+    }
+    if (o->score.tasks) {
+        json_object_set_new(options, "score", score_json(&o->score));
+    }
+    return options;
 }
