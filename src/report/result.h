@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "plan/roi.h"
 #include "record/record.h"
+#include "report/vision.h"
 #include "stats/describe.h"
 #include "stats/law.h"
 
@@ -32,6 +33,9 @@ struct report_model_input {
     bool is_synthetic;         // weights are random: cost is real, answers mean nothing
     const struct record *records;
     size_t n_records;
+    const char *image_tokens_json;       // struct study_counts, json; NULL without images
+    const struct report_answer *answers; // of the records flagged as scored
+    size_t n_answers;
 };
 
 struct report_idle_power {
@@ -155,6 +159,7 @@ struct report_model {
     struct report_source source[RECORD_MAX_ENERGIES]; // [0] is the primary one
     size_t n_sources;
     struct report_paper_mode paper;
+    struct report_vision vision; // no budgets and no accuracies: text alone, nothing scored
 };
 
 struct report_result {
