@@ -12,8 +12,6 @@
 enum { MAX_DENSE = 200, DRAWN_SIDE = 1024, JPEG_QUALITY = 92 };
 // Squares of the staircase: up to this side.
 #define MAX_DENSE_SIDE 4096.0
-// Token counts above the clamp differ by a row of cells from size to size.
-#define COUNT_TOLERANCE 0.12
 // Sides of the sweep's squares, in sides of the one at the knee.
 static const double SIDES[] = {0.17, 0.25, 0.33, 0.5, 0.67, 0.83, 1, 1.2, 1.5, 2, 2.67};
 enum { N_SIDES = sizeof SIDES / sizeof SIDES[0] };
@@ -43,8 +41,9 @@ static double knee_side(const struct engine_image_size *sizes,
         points[i].y = counts[i].image_tokens;
     }
     double knee_px;
-    return knee_of_counts(points, n, COUNT_TOLERANCE, &knee_px) == KNEE_FLAT_AFTER ? sqrt(knee_px)
-                                                                                   : 1024;
+    return knee_of_counts(points, n, KNEE_COUNT_TOLERANCE, &knee_px) == KNEE_FLAT_AFTER
+               ? sqrt(knee_px)
+               : 1024;
 }
 
 static void add_size(struct study_image_options *images, double width, double height) {

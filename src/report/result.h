@@ -182,6 +182,7 @@ struct report_result {
     struct report_change change_reference[METRIC_COUNT]; // and at the reference cell
     bool has_comparison[REPORT_N_LAWS];
     struct law_comparison comparison[REPORT_N_LAWS]; // laws, at the reference cell
+    struct report_right_change right_change;         // two models: of the scored answers
     struct report_idle *idles;
     size_t n_idles;
     struct roi_rates rates;

@@ -15,6 +15,10 @@
 enum { REPORT_MAX_BUDGETS = 8, REPORT_MAX_IMAGE_SIZES = 64, REPORT_MAX_STAIRS = 256 };
 enum { REPORT_MAX_KINDS = 64, REPORT_KIND_BYTES = 64 };
 
+// In points of accuracy: what a saving may lose, and what its interval should exclude.
+#define REPORT_SAVING_POINTS 1.0
+#define REPORT_SAVING_EXCLUDES 3.0
+
 // What the law is fitted to.
 enum report_image_law {
     REPORT_IMAGE_TIME,   // METRIC_image_s: encoding and image prefill
@@ -48,11 +52,11 @@ struct report_image_budget {
     struct knee_fit knee[REPORT_N_IMAGE_LAWS]; // against nominal pixels, squares only
     char *reason[REPORT_N_IMAGE_LAWS];         // why there is no fit; NULL when there is
     struct report_stair stair[REPORT_MAX_STAIRS];
-    size_t n_stairs;
+    size_t n_stairs; // 0: not counted
     enum knee_shape token_shape;
     double token_knee_px; // exact; NaN without one
-    double grid_step_px;  // distance of the sampled sizes around the token knee: what "within one
-                          // step" means
+    double grid_step_px;  // distance of the sampled squares around the token knee: what "within one
+                          // step" means; NaN when it lies outside of them
 };
 
 // Answers of one group of questions.
@@ -74,7 +78,7 @@ struct report_accuracy_group {
     struct report_accuracy kind[REPORT_MAX_KINDS];
     size_t n_kinds;
     // Against the first group with images, over the questions that both answered.
-    double accuracy_change; // points; NaN for the first
+    double accuracy_change; // points; NaN for the first and for text
     struct stats_interval accuracy_change_ci95;
     double net_j_ratio, time_ratio;
     struct stats_interval net_j_ratio_ci95, time_ratio_ci95;
@@ -87,10 +91,33 @@ struct report_vision {
     struct law_fit law[REPORT_N_IMAGE_LAWS]; // cost against effective pixels, all budgets together;
                                              // law.h's prompt tokens are effective kilopixels
     char *law_reason[REPORT_N_IMAGE_LAWS];
+    bool is_per_token; // the family does not tell its effective pixels: law.h's prompt tokens are
+                       // image tokens
+    bool is_energy_resolved; // of the image energies; else only the word may be shown
     struct report_accuracy_group *accuracy; // text first, then by falling budget
     size_t n_accuracies;
     // The smallest budget that lost at most one point of accuracy, and what it saves; -1: none.
     int saving; // index in accuracy
+    // With the model's default: text and the first group with images together; n = 0: not scored.
+    struct report_accuracy right;
+};
+
+// The knee of `budget` over that of the first budget, beside the same ratio of the exact counts.
+struct report_knee_move {
+    double ratio;
+    struct stats_interval ratio_ci95;
+    double exact_ratio; // NaN when either has no token knee
+    bool is_moved;      // 1 is outside of the interval
+};
+// false when either has no knee, or for the first budget.
+bool report_knee_move(const struct report_vision *vision, size_t budget, enum report_image_law law,
+                      struct report_knee_move *out);
+
+// Two models' right answers, over the questions that both answered with their default.
+struct report_right_change {
+    size_t n;                   // questions; 0: not comparable, the rest is NaN
+    double points;              // vs - base
+    struct stats_interval ci95; // paired
 };
 
 // ---- inputs ----

@@ -56,6 +56,7 @@ double knee_predict(const struct knee_fit *fit, double x);
 // the smallest x from which on y stays within `tolerance` (relative) of its final value. false when
 // y never settles (grows to the end) or never changes (no knee: constant cost).
 enum knee_shape { KNEE_FLAT_AFTER, KNEE_NONE_CONSTANT, KNEE_NONE_GROWING };
+#define KNEE_COUNT_TOLERANCE 0.12 // counts above a clamp differ by a row of cells between sizes
 enum knee_shape knee_of_counts(const struct knee_point *points, size_t n, double tolerance,
                                double *knee_x);
 
