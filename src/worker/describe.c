@@ -94,6 +94,7 @@ json_t *describe_model(const struct session *session) {
 json_t *describe_memory(const struct ram_prediction *ram) {
     json_t *out = json_object();
     set_uint(out, "weights_bytes", ram->weights_bytes);
+    set_uint(out, "vision_bytes", ram->vision_bytes);
     set_uint(out, "kv_bytes", ram->kv_bytes);
     set_uint(out, "compute_bytes", ram->compute_bytes);
     set_uint(out, "other_bytes", ram->other_bytes);

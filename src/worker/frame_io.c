@@ -8,7 +8,7 @@
 
 #include "worker/utf8.h"
 
-enum { MAX_PAYLOAD_BYTES = 1 << 26 }; // the largest of ENGINE_FRAME_LIST
+enum { MAX_PAYLOAD_BYTES = (1 << 26) + 4 }; // the largest of ENGINE_FRAME_LIST
 
 // Bytes read: `len`, or fewer at end of file; -1 on an error.
 static ssize_t read_full(int fd, void *out, size_t len) {

@@ -111,7 +111,12 @@ enum wl_status load_options_parse(const json_t *request, struct load_options *op
     if (status == WL_OK) {
         status = parse_numbers(request, options, err);
     }
-    return status == WL_OK ? parse_choices(request, options, err) : status;
+    if (status == WL_OK) {
+        status = parse_choices(request, options, err);
+    }
+    options->vision.threads = options->threads_batch;
+    options->vision.flash_attn = options->flash_attn;
+    return status == WL_OK ? vision_options_parse(request, &options->vision, err) : status;
 }
 
 static const char *name_of(const struct choice *choices, size_t n, int value) {

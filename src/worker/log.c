@@ -27,8 +27,8 @@ static const char *skip_function_name(const char *line) {
                                                                                     : line;
 }
 
-// "clip_init: failed to load model 'x.gguf': load_hparams: no key" -> "no key": the caller names the
-// file.
+// "clip_init: failed to load model 'x.gguf': load_hparams: no key" -> "no key": the caller names
+// the file.
 static const char *skip_file_name(const char *line) {
     static const char FAILED[] = "failed to load model '";
     const char *end = strncmp(line, FAILED, sizeof FAILED - 1) == 0 ? strstr(line, "': ") : NULL;

@@ -201,11 +201,12 @@ struct ram_prediction model_facts_predict_ram(const struct model_facts *facts,
     uint64_t scores = question->has_flash_attn ? 0 : facts->n_head * question->n_ctx;
     struct ram_prediction p = {
         .weights_bytes = facts->tensor_bytes,
+        .vision_bytes = question->vision_bytes,
         .kv_bytes =
             model_facts_kv_bytes(facts, question->type_k, question->type_v, question->n_ctx),
         .compute_bytes = 4 * (question->n_ubatch * (row + scores) + 4 * facts->n_vocab),
         .other_bytes = (UINT64_C(16) << 20) + 5 * facts->meta_bytes,
     };
-    p.total_bytes = p.weights_bytes + p.kv_bytes + p.compute_bytes + p.other_bytes;
+    p.total_bytes = p.weights_bytes + p.vision_bytes + p.kv_bytes + p.compute_bytes + p.other_bytes;
     return p;
 }

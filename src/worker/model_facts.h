@@ -41,10 +41,12 @@ struct ram_question {
     uint64_t n_ctx;
     uint64_t n_ubatch;
     bool has_flash_attn;
+    uint64_t vision_bytes; // tensors of the image encoder
 };
 
 struct ram_prediction {
-    uint64_t weights_bytes;
+    uint64_t weights_bytes; // of the text model
+    uint64_t vision_bytes;  // weights of the image encoder; its work buffers depend on the image
     uint64_t kv_bytes;
     uint64_t compute_bytes;
     uint64_t other_bytes; // libraries, tokenizer

@@ -20,8 +20,8 @@ struct phase {
 
 void phase_begin(struct phase *phase, const char *name, const struct reply *reply);
 void phase_end(struct phase *phase, const struct reply *reply);
-// Ends `before` and begins `after` at one and the same instant. (Reading the peak, some 20 us, falls
-// into `after`.)
+// Ends `before` and begins `after` at one and the same instant. (Reading the peak, some 20 us,
+// falls into `after`.)
 void phase_switch(struct phase *before, struct phase *after, const char *name,
                   const struct reply *reply);
 json_t *phase_json(const struct phase *phase);

@@ -9,20 +9,95 @@
 
 enum { MAX_MESSAGES = 1024, MAX_TEXT_BYTES = 1 << 24, MAX_N_PROMPT = 1 << 24 };
 
-static enum wl_status read_messages(const json_t *array, struct llama_chat_message *messages,
-                                    size_t *n, struct wl_err *err) {
-    *n = json_array_size(array);
-    if (*n == 0 || *n > MAX_MESSAGES) {
-        return wl_err_set(err, WL_INPUT, "messages: expected 1 to %d, found %zu", MAX_MESSAGES, *n);
+// What a RUN request says, its texts borrowed from it.
+struct chat {
+    struct llama_chat_message *messages;
+    size_t n;
+    struct buf with_images; // the content of one message, where the images had to be put
+};
+
+static void chat_release(struct chat *chat) {
+    free(chat->messages);
+    buf_release(&chat->with_images);
+}
+
+static enum wl_status read_messages(const json_t *array, struct chat *chat, struct wl_err *err) {
+    chat->n = json_array_size(array);
+    if (chat->n == 0 || chat->n > MAX_MESSAGES) {
+        return wl_err_set(err, WL_INPUT, "messages: expected 1 to %d, found %zu", MAX_MESSAGES,
+                          chat->n);
     }
-    for (size_t i = 0; i < *n; i++) {
+    for (size_t i = 0; i < chat->n; i++) {
         const json_t *message = json_array_get(array, i);
-        if (wl_json_get_string(message, "role", &messages[i].role, err) != WL_OK ||
-            wl_json_get_string(message, "content", &messages[i].content, err) != WL_OK) {
+        if (wl_json_get_string(message, "role", &chat->messages[i].role, err) != WL_OK ||
+            wl_json_get_string(message, "content", &chat->messages[i].content, err) != WL_OK) {
             return wl_err_prefix(err, "message %zu", i);
         }
     }
     return WL_OK;
+}
+
+// `messages`, or `prompt` as the one message of a user. Released in any case.
+static enum wl_status chat_read(const json_t *request, struct chat *chat, struct wl_err *err) {
+    *chat = (struct chat){.messages = calloc(MAX_MESSAGES, sizeof *chat->messages)};
+    buf_init(&chat->with_images, MAX_TEXT_BYTES);
+    if (!chat->messages) {
+        return wl_err_set(err, WL_MEMORY, "no memory for messages");
+    }
+    const json_t *array = json_object_get(request, "messages");
+    if (json_is_array(array)) {
+        return read_messages(array, chat, err);
+    }
+    chat->n = 1;
+    chat->messages[0].role = "user";
+    return wl_json_get_string(request, "prompt", &chat->messages[0].content, err) == WL_OK
+               ? WL_OK
+               : wl_err_prefix(err, "run");
+}
+
+static size_t count_markers(const struct chat *chat) {
+    size_t n = 0;
+    for (size_t i = 0; i < chat->n; i++) {
+        const char *at = chat->messages[i].content;
+        while ((at = strstr(at, VISION_MARKER)) != NULL) {
+            at += sizeof VISION_MARKER - 1;
+            n++;
+        }
+    }
+    return n;
+}
+
+static struct llama_chat_message *last_of_user(struct chat *chat) {
+    for (size_t i = chat->n; i-- > 0;) {
+        if (strcmp(chat->messages[i].role, "user") == 0) {
+            return &chat->messages[i];
+        }
+    }
+    return &chat->messages[chat->n - 1];
+}
+
+static enum wl_status place_images(struct chat *chat, size_t n_images, const char *after_images,
+                                   struct wl_err *err) {
+    size_t n_markers = count_markers(chat);
+    if (n_markers == n_images) {
+        return WL_OK;
+    }
+    if (n_markers > 0) {
+        return wl_err_set(err, WL_INPUT,
+                          "run: the prompt has %zu image markers but there are %zu images; write "
+                          "%s once for each, or nowhere (they come first then)",
+                          n_markers, n_images, VISION_MARKER);
+    }
+    struct llama_chat_message *message = last_of_user(chat);
+    for (size_t i = 0; i < n_images; i++) {
+        buf_puts(&chat->with_images, VISION_MARKER);
+    }
+    buf_puts(&chat->with_images, after_images);
+    buf_puts(&chat->with_images, message->content);
+    message->content = buf_text(&chat->with_images);
+    return chat->with_images.is_failed
+               ? wl_err_set(err, WL_LIMIT, "the prompt is longer than %d bytes", MAX_TEXT_BYTES)
+               : WL_OK;
 }
 
 // Without a template the contents follow each other, one per line.
@@ -151,28 +226,37 @@ static enum wl_status prompt_of(const struct session *session,
 
 static enum wl_status run_tokens(const struct session *session, const json_t *request,
                                  struct prompt *prompt, struct wl_err *err) {
+    struct chat chat;
     bool wants_template = wl_json_opt_bool(request, "template", false);
-    const json_t *array = json_object_get(request, "messages");
-    if (json_is_array(array)) {
-        struct llama_chat_message *messages = calloc(MAX_MESSAGES, sizeof *messages);
-        size_t n = 0;
-        enum wl_status status = messages ? read_messages(array, messages, &n, err)
-                                         : wl_err_set(err, WL_MEMORY, "no memory for messages");
-        if (status == WL_OK) {
-            status = prompt_of(session, messages, n, wants_template, true, prompt, err);
-        }
-        free(messages);
-        return status;
+    enum wl_status status = chat_read(request, &chat, err);
+    if (status == WL_OK) {
+        status = prompt_of(session, chat.messages, chat.n, wants_template, true, prompt, err);
     }
-    struct llama_chat_message one = {.role = "user"};
-    enum wl_status status = wl_json_get_string(request, "prompt", &one.content, err);
-    return status == WL_OK ? prompt_of(session, &one, 1, wants_template, true, prompt, err)
-                           : wl_err_prefix(err, "run");
+    chat_release(&chat);
+    return status;
+}
+
+enum wl_status prompt_text_for_images(const struct session *session, const json_t *request,
+                                      size_t n_images, const char *after_images, struct buf *text,
+                                      bool *has_template, struct wl_err *err) {
+    struct chat chat;
+    bool wants_template = wl_json_opt_bool(request, "template", false);
+    buf_init(text, MAX_TEXT_BYTES);
+    enum wl_status status = chat_read(request, &chat, err);
+    if (status == WL_OK) {
+        status = place_images(&chat, n_images, after_images, err);
+    }
+    if (status == WL_OK) {
+        status = render(session, chat.messages, chat.n, wants_template, text, has_template, err);
+    }
+    chat_release(&chat);
+    return status;
 }
 
 enum wl_status prompt_from_run(const struct session *session, const json_t *request,
                                struct prompt *prompt, struct wl_err *err) {
     int64_t n_prompt = wl_json_opt_i64(request, "n_prompt", 0);
+    *prompt = (struct prompt){0};
     if (n_prompt < 0 || n_prompt > MAX_N_PROMPT) {
         return wl_err_set(err, WL_INPUT, "run: n_prompt is %" PRId64 ", expected 0 to %d", n_prompt,
                           MAX_N_PROMPT);

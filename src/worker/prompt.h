@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/buf.h"
 #include "worker/session.h"
 
 struct prompt {
@@ -20,6 +21,12 @@ enum wl_status prompt_from_run(const struct session *session, const json_t *requ
 // Of a TOKENIZE request: `text`, `add_special`, `template`.
 enum wl_status prompt_from_tokenize(const struct session *session, const json_t *request,
                                     struct prompt *prompt, struct wl_err *err);
+// Of a RUN request with images: the text, in which VISION_MARKER stands for each image. A prompt
+// without markers gets them before it (before the last user message), then `after_images`; any
+// other number than one each is an INPUT error.
+enum wl_status prompt_text_for_images(const struct session *session, const json_t *request,
+                                      size_t n_images, const char *after_images, struct buf *text,
+                                      bool *has_template, struct wl_err *err);
 void prompt_release(struct prompt *prompt);
 
 #endif

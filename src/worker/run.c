@@ -4,55 +4,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/json.h"
 #include "os/clock.h"
-#include "worker/interrupt.h"
 #include "worker/log.h"
-#include "worker/phase.h"
-#include "worker/pick.h"
-#include "worker/prompt.h"
-#include "worker/utf8.h"
+#include "worker/run_state.h"
 
 enum { MAX_ANSWER_BYTES = 1 << 20, MAX_PIECE_BYTES = 1024, DEFAULT_N_PREDICT = 128 };
 
-struct run {
-    struct session *session;
-    const struct reply *reply;
-    struct prompt prompt;
-    struct picker picker;
-    struct interrupt interrupt;
-    struct llama_batch batch;
-    size_t n_reused; // prompt tokens whose keys and values were still in the cache
-    size_t n_predict;
-    bool is_to_context; // generate until the context is full
-    bool has_stream;
-    bool wants_times;
-    struct utf8_stream utf8;
-    struct buf text;
-    int64_t *times; // of each generated token
-    size_t n_generated;
-    llama_token last;
-    const char *stop; // NULL while going on
-    struct phase prefill;
-    struct phase decode;
-};
+struct phase *run_phase(struct run *run) {
+    return &run->phases[run->n_phases - 1];
+}
 
-static enum wl_status check_room(struct run *run, struct wl_err *err) {
+void run_enter(struct run *run, const char *name) {
+    if (run->n_phases == 0) {
+        phase_begin(&run->phases[run->n_phases++], name, run->reply);
+    } else if (run->n_phases < MAX_RUN_PHASES) {
+        struct phase *before = run_phase(run);
+        phase_switch(before, &run->phases[run->n_phases++], name, run->reply);
+    }
+}
+
+enum wl_status run_check_room(struct run *run, struct wl_err *err) {
     size_t n_ctx = llama_n_ctx(run->session->ctx);
-    size_t n_prompt = run->prompt.n_tokens;
-    if (run->is_to_context && n_prompt < n_ctx) {
-        run->n_predict = n_ctx - n_prompt;
+    if (run->is_to_context && run->n_prompt < n_ctx) {
+        run->n_predict = n_ctx - run->n_prompt;
     }
-    if (n_prompt + run->n_predict <= n_ctx) {
-        return WL_OK;
+    if (run->n_prompt + run->n_predict > n_ctx) {
+        return wl_err_set(
+            err, WL_LIMIT,
+            "run: %zu prompt tokens + %zu to generate = %zu, but the context holds %zu; load the "
+            "model with a larger n_ctx (it was trained for %" PRIu64 ") or ask for less%s",
+            run->n_prompt, run->n_predict, run->n_prompt + run->n_predict, n_ctx,
+            run->session->facts.n_ctx_train, run->images.n > 0 ? ", or send smaller images" : "");
     }
-    return wl_err_set(err, WL_LIMIT,
-                      "run: %zu prompt tokens + %zu to generate = %zu, but the context holds %zu; "
-                      "load the model with a larger n_ctx (it was trained for %" PRIu64
-                      ") or ask for less",
-                      n_prompt, run->n_predict, n_prompt + run->n_predict, n_ctx,
-                      run->session->facts.n_ctx_train);
+    run->times = calloc(run->n_predict ? run->n_predict : 1, sizeof *run->times);
+    return run->times ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for the run");
 }
 
 static enum wl_status check_generates(const struct session *session, struct wl_err *err) {
@@ -65,7 +51,17 @@ static enum wl_status check_generates(const struct session *session, struct wl_e
     return WL_OK;
 }
 
-static enum wl_status run_init(struct run *run, const json_t *request, struct wl_err *err) {
+static enum wl_status take_prompt(struct run *run, const json_t *request, struct wl_err *err) {
+    if (run->images.n > 0) {
+        return WL_OK; // its tokens are not known before libmtmd has seen the images
+    }
+    enum wl_status status = prompt_from_run(run->session, request, &run->prompt, err);
+    run->n_prompt = run->prompt.n_tokens;
+    return status == WL_OK ? run_check_room(run, err) : status;
+}
+
+static enum wl_status run_init(struct run *run, const struct image_slots *slots,
+                               const json_t *request, struct wl_err *err) {
     int64_t n_predict = wl_json_opt_i64(request, "n_predict", DEFAULT_N_PREDICT);
     run->is_to_context = n_predict < 0;
     run->n_predict = n_predict < 0 ? 0 : (size_t)n_predict;
@@ -75,13 +71,12 @@ static enum wl_status run_init(struct run *run, const json_t *request, struct wl
     enum wl_status status;
     if ((status = check_generates(run->session, err)) ||
         (status = picker_init(&run->picker, request, err)) ||
-        (status = prompt_from_run(run->session, request, &run->prompt, err)) ||
-        (status = check_room(run, err))) {
+        (status = run_images_init(&run->images, run->session, slots, request, err)) ||
+        (status = take_prompt(run, request, err))) {
         return status;
     }
-    run->times = calloc(run->n_predict ? run->n_predict : 1, sizeof *run->times);
     run->batch = llama_batch_init((int32_t)llama_n_batch(run->session->ctx), 0, 1);
-    return run->times ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for the run");
+    return WL_OK;
 }
 
 static void run_release(struct run *run) {
@@ -91,6 +86,7 @@ static void run_release(struct run *run) {
     free(run->times);
     buf_release(&run->text);
     prompt_release(&run->prompt);
+    run_images_release(&run->images);
     picker_release(&run->picker);
 }
 
@@ -114,55 +110,66 @@ static size_t reuse_prefix(struct session *s, const struct prompt *prompt, bool 
     return n;
 }
 
-static const char *stop_of(enum interrupt_reason reason) {
-    return reason == INTERRUPT_TIME ? "time" : "cancel";
+bool run_was_stopped(struct run *run) {
+    enum interrupt_reason reason = run->interrupt.reason;
+    if (reason != INTERRUPT_NONE) {
+        run->stop = reason == INTERRUPT_TIME ? "time" : "cancel";
+    }
+    return run->stop != NULL;
 }
 
-// Decodes tokens[0..n) at the next positions; logits of the last one when asked.
-static enum wl_status decode_tokens(struct run *run, const llama_token *tokens, size_t n,
-                                    bool wants_logits, struct wl_err *err) {
+bool run_must_stop(struct run *run) {
+    interrupt_look(&run->interrupt);
+    return run_was_stopped(run);
+}
+
+enum wl_status run_decode(struct run *run, const llama_token *tokens, size_t n, bool wants_logits,
+                          struct wl_err *err) {
     struct session *s = run->session;
     struct llama_batch *batch = &run->batch;
     batch->n_tokens = (int32_t)n;
     for (size_t i = 0; i < n; i++) {
         batch->token[i] = tokens[i];
-        batch->pos[i] = (llama_pos)(s->n_held + i);
+        batch->pos[i] = run->n_past + (llama_pos)i;
         batch->n_seq_id[i] = 1;
         batch->seq_id[i][0] = 0;
         batch->logits[i] = wants_logits && i + 1 == n;
     }
     int32_t code = llama_decode(s->ctx, *batch);
     llama_synchronize(s->ctx);
-    if (code == 2 && run->interrupt.reason != INTERRUPT_NONE) {
-        run->stop = stop_of(run->interrupt.reason);
+    if (code == 2 && run_was_stopped(run)) {
         return WL_OK;
     }
     if (code != 0) {
         const char *reason = log_reason();
         return wl_err_set(err, code == 1 ? WL_LIMIT : WL_FAILED,
-                          "run: llama_decode of %zu tokens at position %zu returned %" PRId32
-                          "%s%.400s",
-                          n, s->n_held, code, *reason ? ": " : "", reason);
+                          "run: llama_decode of %zu tokens at position %" PRId32
+                          " returned %" PRId32 "%s%.400s",
+                          n, run->n_past, code, *reason ? ": " : "", reason);
     }
-    memcpy(s->held + s->n_held, tokens, n * sizeof *tokens);
-    s->n_held += n;
+    if (run->images.n == 0) { // a cache with an image in it is not reused
+        memcpy(s->held + s->n_held, tokens, n * sizeof *tokens);
+        s->n_held += n;
+    }
+    run->n_past += (llama_pos)n;
+    run_phase(run)->n_tokens += (int64_t)n;
     return WL_OK;
 }
 
-static enum wl_status do_prefill(struct run *run, struct wl_err *err) {
+static enum wl_status prefill_text(struct run *run, struct wl_err *err) {
     size_t n_batch = llama_n_batch(run->session->ctx);
     size_t n = run->prompt.n_tokens;
+    run_enter(run, "prefill");
     for (size_t at = run->n_reused; at < n && !run->stop;) {
         size_t n_now = n - at < n_batch ? n - at : n_batch;
         bool is_last = at + n_now == n;
-        enum wl_status status = decode_tokens(run, run->prompt.tokens + at, n_now, is_last, err);
+        enum wl_status status = run_decode(run, run->prompt.tokens + at, n_now, is_last, err);
         if (status != WL_OK) {
             return status;
         }
         at += n_now;
-        run->prefill.n_tokens = (int64_t)(run->session->n_held - run->n_reused);
-        if (!run->stop && !is_last && interrupt_look(&run->interrupt)) {
-            run->stop = stop_of(run->interrupt.reason);
+        if (!run->stop && !is_last) {
+            run_must_stop(run);
         }
     }
     return WL_OK;
@@ -202,17 +209,16 @@ static enum wl_status next_token(struct run *run, struct wl_err *err) {
     add_text(run, id, t_ns);
     if (run->n_generated == run->n_predict) {
         run->stop = run->is_to_context ? "context" : "length";
-    } else if (interrupt_look(&run->interrupt)) {
-        run->stop = stop_of(run->interrupt.reason);
+    } else {
+        run_must_stop(run);
     }
     return WL_OK;
 }
 
-static enum wl_status do_decode(struct run *run, struct wl_err *err) {
+static enum wl_status generate(struct run *run, struct wl_err *err) {
     while (!run->stop) {
-        enum wl_status status = decode_tokens(run, &run->last, 1, true, err);
+        enum wl_status status = run_decode(run, &run->last, 1, true, err);
         if (status == WL_OK && !run->stop) {
-            run->decode.n_tokens++;
             status = next_token(run, err);
         }
         if (status != WL_OK) {
@@ -223,34 +229,39 @@ static enum wl_status do_decode(struct run *run, struct wl_err *err) {
 }
 
 static enum wl_status do_phases(struct run *run, struct wl_err *err) {
-    phase_begin(&run->prefill, "prefill", run->reply);
-    enum wl_status status = do_prefill(run, err);
+    enum wl_status status =
+        run->images.n > 0 ? run_images_prefill(run, err) : prefill_text(run, err);
     if (status == WL_OK && !run->stop && run->n_predict > 0) {
         status = next_token(run, err);
     }
-    if (status != WL_OK || run->stop || run->n_predict == 0) {
-        run->stop = run->stop ? run->stop : "length";
-        phase_end(&run->prefill, run->reply);
-        return status;
+    if (status == WL_OK && !run->stop && run->n_predict > 0) {
+        run_enter(run, "decode");
+        status = generate(run, err);
     }
-    phase_switch(&run->prefill, &run->decode, "decode", run->reply);
-    status = do_decode(run, err);
-    phase_end(&run->decode, run->reply);
+    run->stop = run->stop ? run->stop : "length";
+    phase_end(run_phase(run), run->reply);
     return status;
 }
 
 static json_t *result_json(struct run *run) {
     utf8_finish(&run->utf8, &run->text);
     json_t *phases = json_array();
-    json_array_append_new(phases, phase_json(&run->prefill));
-    if (run->decode.name) {
-        json_array_append_new(phases, phase_json(&run->decode));
+    for (size_t i = 0; i < run->n_phases; i++) {
+        json_array_append_new(phases, phase_json(&run->phases[i]));
     }
-    return json_pack("{s:s, s:b, s:I, s:I, s:I, s:b, s:s, s:o}", "text", buf_text(&run->text),
-                     "is_text_cut", run->text.is_failed, "n_prompt",
-                     (json_int_t)run->prompt.n_tokens, "n_reused", (json_int_t)run->n_reused,
-                     "n_generated", (json_int_t)run->n_generated, "has_template",
-                     run->prompt.has_template, "stop", run->stop, "phases", phases);
+    bool has_images = run->images.n > 0;
+    json_t *result = json_pack("{s:s, s:b, s:I, s:I, s:I, s:b, s:s, s:o}", "text",
+                               buf_text(&run->text), "is_text_cut", run->text.is_failed, "n_prompt",
+                               (json_int_t)run->n_prompt, "n_reused", (json_int_t)run->n_reused,
+                               "n_generated", (json_int_t)run->n_generated, "has_template",
+                               has_images ? run->images.has_template : run->prompt.has_template,
+                               "stop", run->stop, "phases", phases);
+    if (has_images) {
+        json_t *images = run_images_json(&run->images);
+        json_object_update(result, images);
+        json_decref(images);
+    }
+    return result;
 }
 
 static void send_times(const struct run *run) {
@@ -268,26 +279,34 @@ static void send_times(const struct run *run) {
     free(bytes);
 }
 
-enum wl_status run_request(struct session *session, const struct reply *reply,
-                           const json_t *request, json_t **result, struct wl_err *err) {
+static enum wl_status run_all(struct run *run, const json_t *request, struct wl_err *err) {
+    struct session *session = run->session;
+    log_clear();
+    interrupt_init(&run->interrupt, run->reply->io, wl_json_opt_double(request, "max_seconds", 0));
+    llama_set_abort_callback(session->ctx, interrupt_callback, &run->interrupt);
+    bool is_reuse_allowed = run->images.n == 0 && wl_json_opt_bool(request, "reuse_prefix", false);
+    run->n_reused = reuse_prefix(session, &run->prompt, is_reuse_allowed);
+    run->n_past = (llama_pos)run->n_reused;
+    enum wl_status status = do_phases(run, err);
+    llama_set_abort_callback(session->ctx, NULL, NULL);
+    log_mute(false);
+    if (status != WL_OK || run->interrupt.reason != INTERRUPT_NONE) {
+        session->n_held = 0; // an aborted decode leaves the cache half written
+        llama_memory_clear(llama_get_memory(session->ctx), false);
+    }
+    return status;
+}
+
+enum wl_status run_request(struct session *session, const struct image_slots *slots,
+                           const struct reply *reply, const json_t *request, json_t **result,
+                           struct wl_err *err) {
     struct run run = {.session = session, .reply = reply};
     enum wl_status status = session_require_model(session, err);
     if (status == WL_OK) {
-        status = run_init(&run, request, err);
+        status = run_init(&run, slots, request, err);
     }
     if (status == WL_OK) {
-        log_clear();
-        interrupt_init(&run.interrupt, reply->io, wl_json_opt_double(request, "max_seconds", 0));
-        llama_set_abort_callback(session->ctx, interrupt_callback, &run.interrupt);
-        bool is_reuse_allowed = wl_json_opt_bool(request, "reuse_prefix", false);
-        run.n_reused = reuse_prefix(session, &run.prompt, is_reuse_allowed);
-        status = do_phases(&run, err);
-        llama_set_abort_callback(session->ctx, NULL, NULL);
-        log_mute(false);
-        if (status != WL_OK || run.interrupt.reason != INTERRUPT_NONE) {
-            session->n_held = 0; // an aborted decode leaves the cache half written
-            llama_memory_clear(llama_get_memory(session->ctx), false);
-        }
+        status = run_all(&run, request, err);
     }
     if (status == WL_OK) {
         if (run.wants_times) {

@@ -16,8 +16,7 @@ enum { DEFAULT_N_CTX = 4096 };
 #define PROGRESS_EVERY_NS 100000000
 
 enum wl_status session_require_model(const struct session *session, struct wl_err *err) {
-    return session->model ? WL_OK
-                          : wl_err_set(err, WL_USAGE, "no model is loaded; send LOAD first");
+    return session->ctx ? WL_OK : wl_err_set(err, WL_USAGE, "no model is loaded; send LOAD first");
 }
 
 void session_forget_held(struct session *session) {
@@ -28,6 +27,7 @@ void session_forget_held(struct session *session) {
 }
 
 void session_unload(struct session *session) {
+    vision_close(&session->vision);
     if (session->ctx) {
         llama_free(session->ctx);
     }
@@ -44,7 +44,31 @@ static uint32_t choose_n_ctx(uint32_t asked, uint64_t n_ctx_train) {
     return n_ctx_train > 0 && n_ctx > n_ctx_train ? (uint32_t)n_ctx_train : n_ctx;
 }
 
-static enum wl_status check_ram(struct session *s, const char *path, struct wl_err *err) {
+static enum wl_status refuse_ram(const struct session *s, const char *path, struct wl_err *err) {
+    const struct load_options *o = &s->options;
+    char need[UNITS_TEXT_BYTES];
+    char have[UNITS_TEXT_BYTES];
+    char weights[UNITS_TEXT_BYTES];
+    char vision[UNITS_TEXT_BYTES];
+    char kv[UNITS_TEXT_BYTES];
+    units_bytes(need, (double)s->ram.total_bytes);
+    units_bytes(have, (double)o->max_ram_bytes);
+    units_bytes(weights, (double)s->ram.weights_bytes);
+    units_bytes(vision, (double)s->ram.vision_bytes);
+    units_bytes(kv, (double)s->ram.kv_bytes);
+    bool has_vision = s->ram.vision_bytes > 0;
+    const char *advice = s->ram.weights_bytes > o->max_ram_bytes
+                             ? "choose a smaller or more strongly quantised model"
+                             : "lower n_ctx, use a q8_0 KV cache, or choose a smaller model";
+    return wl_err_set(err, WL_MEMORY,
+                      "the model '%s' needs about %s of RAM (weights %s, %s%s%sKV cache of %" PRIu32
+                      " tokens %s), but %s may be used; %s",
+                      path, need, weights, has_vision ? "image encoder " : "",
+                      has_vision ? vision : "", has_vision ? ", " : "", o->n_ctx, kv, have, advice);
+}
+
+enum wl_status session_check_ram(struct session *s, const char *path, uint64_t vision_bytes,
+                                 struct wl_err *err) {
     const struct load_options *o = &s->options;
     struct ram_question question = {
         .type_k = o->type_k,
@@ -52,26 +76,11 @@ static enum wl_status check_ram(struct session *s, const char *path, struct wl_e
         .n_ctx = o->n_ctx,
         .n_ubatch = o->n_ubatch,
         .has_flash_attn = o->flash_attn != LLAMA_FLASH_ATTN_TYPE_DISABLED,
+        .vision_bytes = vision_bytes,
     };
     s->ram = model_facts_predict_ram(&s->facts, &question);
-    if (o->max_ram_bytes == 0 || s->ram.total_bytes <= o->max_ram_bytes) {
-        return WL_OK;
-    }
-    char need[UNITS_TEXT_BYTES];
-    char have[UNITS_TEXT_BYTES];
-    char weights[UNITS_TEXT_BYTES];
-    char kv[UNITS_TEXT_BYTES];
-    units_bytes(need, (double)s->ram.total_bytes);
-    units_bytes(have, (double)o->max_ram_bytes);
-    units_bytes(weights, (double)s->ram.weights_bytes);
-    units_bytes(kv, (double)s->ram.kv_bytes);
-    const char *advice = s->ram.weights_bytes > o->max_ram_bytes
-                             ? "choose a smaller or more strongly quantised model"
-                             : "lower n_ctx, use a q8_0 KV cache, or choose a smaller model";
-    return wl_err_set(err, WL_MEMORY,
-                      "the model '%s' needs about %s of RAM (weights %s, KV cache of %" PRIu32
-                      " tokens %s), but %s may be used; %s",
-                      path, need, weights, o->n_ctx, kv, have, advice);
+    bool is_allowed = o->max_ram_bytes == 0 || s->ram.total_bytes <= o->max_ram_bytes;
+    return is_allowed ? WL_OK : refuse_ram(s, path, err);
 }
 
 struct load_watch {
@@ -114,7 +123,7 @@ static enum wl_status load_model(struct session *s, const char *path, const stru
     return s->model ? WL_OK : load_failed("cannot load the model", path, err);
 }
 
-static enum wl_status make_context(struct session *s, const char *path, struct wl_err *err) {
+enum wl_status session_make_context(struct session *s, const char *path, struct wl_err *err) {
     const struct load_options *o = &s->options;
     struct llama_context_params params = llama_context_default_params();
     params.n_ctx = o->n_ctx;
@@ -129,6 +138,10 @@ static enum wl_status make_context(struct session *s, const char *path, struct w
     params.type_v = o->type_v;
     params.swa_full = false; // a sliding window keeps its window only, as llama-server does
     params.no_perf = true;
+    if (s->ctx) {
+        llama_free(s->ctx);
+        s->n_held = 0;
+    }
     s->ctx = llama_init_from_model(s->model, params);
     return s->ctx ? WL_OK : load_failed("cannot make a context for the model", path, err);
 }
@@ -142,11 +155,16 @@ static void find_eog_tokens(struct session *s) {
     }
 }
 
-static enum wl_status open_session(struct session *s, const char *path, const struct reply *reply,
+static enum wl_status open_session(struct session *s, const struct load_options *options,
+                                   const struct vision_facts *vision, const struct reply *reply,
                                    struct wl_err *err) {
-    enum wl_status status = load_model(s, path, reply, err);
+    enum wl_status status = load_model(s, options->path, reply, err);
+    if (status == WL_OK && *options->vision.mmproj) {
+        status = session_open_vision(s, &options->vision, vision, err);
+    }
     if (status == WL_OK) {
-        status = make_context(s, path, err);
+        log_clear();
+        status = session_make_context(s, options->path, err);
     }
     if (status != WL_OK) {
         return status;
@@ -154,6 +172,20 @@ static enum wl_status open_session(struct session *s, const char *path, const st
     s->vocab = llama_model_get_vocab(s->model);
     s->held = calloc(llama_n_ctx(s->ctx), sizeof *s->held);
     return s->held ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for the token list");
+}
+
+static enum wl_status load_all(struct session *s, const struct load_options *options,
+                               const struct reply *reply, struct wl_err *err) {
+    struct vision_facts vision = {0};
+    enum wl_status status = model_facts_read(options->path, &s->facts, err);
+    if (status == WL_OK && *options->vision.mmproj) {
+        status = vision_file_read(options->vision.mmproj, &vision, err);
+    }
+    if (status == WL_OK) {
+        s->options.n_ctx = choose_n_ctx(options->n_ctx, s->facts.n_ctx_train);
+        status = session_check_ram(s, options->path, vision.tensor_bytes, err);
+    }
+    return status == WL_OK ? open_session(s, options, &vision, reply, err) : status;
 }
 
 enum wl_status session_load(struct session *session, const struct reply *reply,
@@ -165,19 +197,12 @@ enum wl_status session_load(struct session *session, const struct reply *reply,
     }
     session_unload(session);
     log_clear();
-    const char *path = options.path;
     session->options = options;
     session->options.path = NULL; // belongs to the request
+    session->options.vision.mmproj = NULL;
     struct phase phase;
     phase_begin(&phase, "load", reply);
-    status = model_facts_read(path, &session->facts, err);
-    if (status == WL_OK) {
-        session->options.n_ctx = choose_n_ctx(options.n_ctx, session->facts.n_ctx_train);
-        status = check_ram(session, path, err);
-    }
-    if (status == WL_OK) {
-        status = open_session(session, path, reply, err);
-    }
+    status = load_all(session, &options, reply, err);
     phase_end(&phase, reply);
     if (status != WL_OK) {
         session_unload(session);
@@ -186,5 +211,8 @@ enum wl_status session_load(struct session *session, const struct reply *reply,
     find_eog_tokens(session);
     *result = json_pack("{s:o, s:o, s:o}", "phase", phase_json(&phase), "model",
                         describe_model(session), "memory", describe_memory(&session->ram));
+    if (session->vision.mtmd) {
+        json_object_set_new(*result, "vision", vision_json(&session->vision));
+    }
     return WL_OK;
 }

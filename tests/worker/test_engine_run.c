@@ -66,7 +66,7 @@ static void test_hello(void **state) {
     assert_string_equal(wl_json_opt_string(hello, "omp_wait_policy", ""), "passive");
     assert_true(strlen(wl_json_opt_string(hello, "llama", "")) > 0);
     assert_true(json_array_size(json_object_get(hello, "backends")) > 0);
-    assert_int_equal(json_array_size(json_object_get(hello, "caps")), 3);
+    assert_int_equal(json_array_size(json_object_get(hello, "caps")), 4);
 }
 
 static void test_describe(void **state) {
