@@ -25,6 +25,11 @@ struct stats_interval tally_wilson(size_t n_right, size_t n, double confidence) 
     return (struct stats_interval){fmax(centre - half, 0), fmin(centre + half, 1)};
 }
 
+const char *tally_cost_name(enum tally_cost_id id) {
+    static const char *const NAMES[TALLY_N_COSTS] = {"time_s", "cpu_core_s", "gross_j", "net_j"};
+    return (size_t)id < TALLY_N_COSTS ? NAMES[id] : "unknown";
+}
+
 static size_t draws_for(size_t n) {
     size_t most = n ? MAX_LOOKS / n : STATS_BOOTSTRAP_DRAWS;
     return most > STATS_BOOTSTRAP_DRAWS ? STATS_BOOTSTRAP_DRAWS
@@ -34,51 +39,49 @@ static size_t draws_for(size_t n) {
 
 // ---- one run
 
-struct energy_sample {
+struct cost_sample {
     const struct tally_answer *const *answers;
-    bool is_net;
+    enum tally_cost_id id;
 };
 
-static double joules(const struct tally_answer *answer, bool is_net) {
-    return is_net ? answer->net_j : answer->gross_j;
-}
-
-static double energy_per_right(const size_t *rows, size_t n, void *context) {
-    const struct energy_sample *sample = context;
+// Right answers per unit of cost: unlike its reciprocal it is finite when a draw has no right one.
+static double right_per_cost(const size_t *rows, size_t n, void *context) {
+    const struct cost_sample *sample = context;
     double total = 0, n_right = 0;
     for (size_t i = 0; i < n; i++) {
         const struct tally_answer *answer = sample->answers[rows[i]];
-        total += joules(answer, sample->is_net);
+        total += answer->cost[sample->id];
         n_right += answer->is_right;
     }
-    return n_right > 0 ? total / n_right : (double)NAN;
+    return total > 0 ? n_right / total : (double)NAN;
 }
 
-static void sum_energy(const struct tally_answer *const *answers, const struct tally_line *line,
-                       bool is_net, uint64_t seed, struct tally_energy *out) {
+static void sum_cost(const struct tally_answer *const *answers, const struct tally_line *line,
+                     enum tally_cost_id id, uint64_t seed, struct tally_cost *out) {
     double total = 0, variance = 0;
     for (size_t i = 0; i < line->n; i++) {
-        double sd = is_net ? answers[i]->net_sd_j : answers[i]->gross_sd_j;
-        total += joules(answers[i], is_net);
+        double sd = answers[i]->cost_sd[id];
+        total += answers[i]->cost[id];
         variance += sd * sd;
     }
-    *out = (struct tally_energy){NAN, NAN, NAN, NAN, UNKNOWN};
+    *out = (struct tally_cost){NAN, NAN, NAN, NAN, UNKNOWN};
     if (line->n == 0 || !isfinite(total)) {
         return;
     }
-    out->total_j = total;
-    out->sd_j = sqrt(variance);
-    out->per_answer_j = total / (double)line->n;
+    out->total = total;
+    out->sd = sqrt(variance);
+    out->per_answer = total / (double)line->n;
     if (line->n_right == 0) {
         return;
     }
-    out->per_right_j = total / (double)line->n_right;
-    struct energy_sample sample = {answers, is_net};
+    out->per_right = total / (double)line->n_right;
+    struct cost_sample sample = {answers, id};
     struct stats_estimate estimate;
-    // Too few items, or too few right ones: the figure then stands without an interval.
-    if (stats_bootstrap(line->n, energy_per_right, &sample, STATS_BOOTSTRAP_EXPANDED,
+    // Of too few items the figure stands without an interval.
+    if (stats_bootstrap(line->n, right_per_cost, &sample, STATS_BOOTSTRAP_EXPANDED,
                         draws_for(line->n), seed, &estimate, NULL) == WL_OK) {
-        out->per_right_ci95 = estimate.ci95;
+        double most = estimate.ci95.low > 0 ? 1 / estimate.ci95.low : (double)INFINITY;
+        out->per_right_ci95 = (struct stats_interval){1 / estimate.ci95.high, most};
     }
 }
 
@@ -89,14 +92,14 @@ static void fill_line(const struct tally_answer *const *answers, size_t n, uint6
         out->n_right += answers[i]->is_right;
         out->n_empty += answers[i]->defect == SCORE_EMPTY;
         out->n_looping += answers[i]->defect == SCORE_LOOPING;
-        out->seconds += answers[i]->seconds;
         out->prompt_tokens += answers[i]->prompt_tokens;
         out->generated_tokens += answers[i]->generated_tokens;
     }
     out->accuracy = n ? (double)out->n_right / (double)n : (double)NAN;
     out->accuracy_ci95 = tally_wilson(out->n_right, n, 0.95);
-    sum_energy(answers, out, false, seed, &out->gross);
-    sum_energy(answers, out, true, seed, &out->net);
+    for (int id = 0; id < TALLY_N_COSTS; id++) {
+        sum_cost(answers, out, (enum tally_cost_id)id, seed, &out->cost[id]);
+    }
 }
 
 // By kind; within one in the order of the run, so that the same seed draws the same.
@@ -159,32 +162,29 @@ void tally_release(struct tally *tally) {
 
 struct pair_sample {
     const struct tally_answer *base, *changed;
+    enum tally_cost_id id;
 };
 
-static double energy_ratio(const size_t *rows, size_t n, void *context) {
+static double cost_ratio(const size_t *rows, size_t n, void *context) {
     const struct pair_sample *sample = context;
     double base = 0, changed = 0;
     for (size_t i = 0; i < n; i++) {
-        base += sample->base[rows[i]].gross_j;
-        changed += sample->changed[rows[i]].gross_j;
+        size_t row = rows ? rows[i] : i;
+        base += sample->base[row].cost[sample->id];
+        changed += sample->changed[row].cost[sample->id];
     }
     return base > 0 ? changed / base : (double)NAN;
 }
 
-static void compare_energy(const struct pair_sample *sample, size_t n, uint64_t seed,
-                           struct tally_pair *out) {
-    double base = 0, changed = 0;
-    for (size_t i = 0; i < n; i++) {
-        base += sample->base[i].gross_j;
-        changed += sample->changed[i].gross_j;
-    }
-    bool is_known = isfinite(base) && isfinite(changed) && base > 0;
-    out->energy_ratio = is_known ? changed / base : (double)NAN;
-    out->energy_ratio_ci95 = UNKNOWN;
+static void compare_cost(struct pair_sample *sample, size_t n, uint64_t seed,
+                         struct tally_pair *out) {
+    out->cost_ratio[sample->id] = cost_ratio(NULL, n, sample);
+    out->cost_ratio_ci95[sample->id] = UNKNOWN;
     struct stats_estimate estimate;
-    if (is_known && stats_bootstrap(n, energy_ratio, (void *)sample, STATS_BOOTSTRAP_EXPANDED,
-                                    draws_for(n), seed, &estimate, NULL) == WL_OK) {
-        out->energy_ratio_ci95 = estimate.ci95;
+    if (isfinite(out->cost_ratio[sample->id]) &&
+        stats_bootstrap(n, cost_ratio, sample, STATS_BOOTSTRAP_EXPANDED, draws_for(n), seed,
+                        &estimate, NULL) == WL_OK) {
+        out->cost_ratio_ci95[sample->id] = estimate.ci95;
     }
 }
 
@@ -223,7 +223,9 @@ enum wl_status tally_compare(const struct tally_answer *base, const struct tally
     out->difference = ((double)out->n_only_changed - (double)out->n_only_base) / (double)n;
     out->difference_ci95 = difference_interval(out);
     out->p_equal = mcnemar(out->n_only_base, out->n_only_changed);
-    struct pair_sample sample = {base, changed};
-    compare_energy(&sample, n, seed, out);
+    for (int id = 0; id < TALLY_N_COSTS; id++) {
+        struct pair_sample sample = {base, changed, (enum tally_cost_id)id};
+        compare_cost(&sample, n, seed, out);
+    }
     return WL_OK;
 }

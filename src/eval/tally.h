@@ -12,25 +12,29 @@
 #include "eval/task.h"
 #include "stats/describe.h"
 
-// One answer, scored and measured. Energies are NaN when not known; sd is 1 sigma, random part.
+// What an answer costs, in seconds, core-seconds and joules.
+enum tally_cost_id { TALLY_TIME, TALLY_CPU, TALLY_GROSS, TALLY_NET, TALLY_N_COSTS };
+const char *tally_cost_name(enum tally_cost_id id); // "time_s", "cpu_core_s", "gross_j", "net_j"
+
+// One answer, scored and measured.
 struct tally_answer {
     const char *kind; // borrowed
     bool is_right;
     enum score_defect defect; // also of an answer that is right
-    double seconds;
     uint32_t prompt_tokens, generated_tokens;
-    double gross_j, gross_sd_j;
-    double net_j, net_sd_j;
+    double cost[TALLY_N_COSTS];    // NaN when not known
+    double cost_sd[TALLY_N_COSTS]; // 1 sigma, random part; 0 when exact
 };
 
-// NaN throughout unless every answer has the energy.
-struct tally_energy {
-    double total_j;
-    double sd_j; // of the total, random part
-    double per_answer_j;
-    // All the energy over the answers that are right; NaN when none is. The interval is a bootstrap
-    // over the items: other items of the same sort, not the meter's systematic error.
-    double per_right_j;
+// NaN throughout unless every answer has the figure.
+struct tally_cost {
+    double total;
+    double sd; // of the total, random part
+    double per_answer;
+    // All the cost over the answers that are right; NaN when none is. The interval is a bootstrap
+    // over the items: other items of the same sort, not the meter's systematic error. Its upper end
+    // is infinite when other items might have no right answer at all.
+    double per_right;
     struct stats_interval per_right_ci95;
 };
 
@@ -40,9 +44,8 @@ struct tally_line {
     size_t n_empty, n_looping;           // counted apart; wrong unless n_right has them
     double accuracy;                     // share, 0..1
     struct stats_interval accuracy_ci95; // Wilson
-    double seconds;                      // of all windows together
     uint64_t prompt_tokens, generated_tokens;
-    struct tally_energy gross, net;
+    struct tally_cost cost[TALLY_N_COSTS];
 };
 
 struct tally {
@@ -65,8 +68,8 @@ struct tally_pair {
     double difference;                                     // of the accuracies, changed - base
     struct stats_interval difference_ci95; // adjusted Wald for pairs (Bonett & Price 2012)
     double p_equal;                        // exact McNemar test, two-sided
-    double energy_ratio; // gross energy, changed / base; NaN when one is not known
-    struct stats_interval energy_ratio_ci95; // bootstrap over the items
+    double cost_ratio[TALLY_N_COSTS]; // changed / base, of the totals; NaN when one is not known
+    struct stats_interval cost_ratio_ci95[TALLY_N_COSTS]; // bootstrap over the items
 };
 
 // Answer i of both is to the same item. INPUT: no items.

@@ -448,3 +448,20 @@ void task_set_release(struct task_set *set) {
     free(set->items);
     *set = (struct task_set){0};
 }
+
+void task_set_thin(struct task_set *set, size_t n) {
+    if (n == 0 || n >= set->n) {
+        return;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < set->n; i++) {
+        if (i == kept * set->n / n && kept < n) {
+            struct task_item item = set->items[i];
+            set->items[i] = (struct task_item){0};
+            set->items[kept++] = item;
+        } else {
+            release_item(&set->items[i]);
+        }
+    }
+    set->n = kept;
+}

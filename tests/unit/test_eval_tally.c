@@ -16,13 +16,10 @@
 static struct tally_answer answer(const char *kind, bool is_right, double joules) {
     return (struct tally_answer){.kind = kind,
                                  .is_right = is_right,
-                                 .seconds = 2,
                                  .prompt_tokens = 10,
                                  .generated_tokens = 5,
-                                 .gross_j = joules,
-                                 .gross_sd_j = 3,
-                                 .net_j = joules / 2,
-                                 .net_sd_j = 4};
+                                 .cost = {2, NAN, joules, joules / 2},
+                                 .cost_sd = {0, 0, 3, 4}};
 }
 
 static void test_table(void **state) {
@@ -38,21 +35,23 @@ static void test_table(void **state) {
     assert_int_equal(tally.kinds[1].n, 2);
     assert_int_equal(tally.kinds[1].n_right, 1);
     assert_int_equal(tally.kinds[1].n_looping, 1);
-    assert_near(tally.kinds[1].gross.per_right_j, 40, 1e-12);
-    assert_true(isnan(tally.kinds[1].gross.per_right_ci95.low)); // two items tell no interval
+    assert_near(tally.kinds[1].cost[TALLY_GROSS].per_right, 40, 1e-12);
+    assert_true(
+        isnan(tally.kinds[1].cost[TALLY_GROSS].per_right_ci95.low)); // two items tell no interval
     assert_int_equal(tally.all.n, 4);
     assert_near(tally.all.accuracy, 0.75, 1e-12);
-    assert_near(tally.all.seconds, 8, 1e-12);
+    assert_near(tally.all.cost[TALLY_TIME].total, 8, 1e-12);
+    assert_true(isnan(tally.all.cost[TALLY_CPU].total));
     assert_int_equal(tally.all.prompt_tokens, 40);
     assert_int_equal(tally.all.generated_tokens, 20);
-    assert_near(tally.all.gross.total_j, 100, 1e-12);
-    assert_near(tally.all.gross.sd_j, 6, 1e-12);
-    assert_near(tally.all.gross.per_answer_j, 25, 1e-12);
-    assert_near(tally.all.gross.per_right_j, 100 / 3.0, 1e-12);
-    assert_near(tally.all.net.per_right_j, 50 / 3.0, 1e-12);
-    assert_near(tally.all.net.sd_j, 8, 1e-12);
-    assert_true(tally.all.gross.per_right_ci95.low < 100 / 3.0 &&
-                tally.all.gross.per_right_ci95.high > 100 / 3.0);
+    assert_near(tally.all.cost[TALLY_GROSS].total, 100, 1e-12);
+    assert_near(tally.all.cost[TALLY_GROSS].sd, 6, 1e-12);
+    assert_near(tally.all.cost[TALLY_GROSS].per_answer, 25, 1e-12);
+    assert_near(tally.all.cost[TALLY_GROSS].per_right, 100 / 3.0, 1e-12);
+    assert_near(tally.all.cost[TALLY_NET].per_right, 50 / 3.0, 1e-12);
+    assert_near(tally.all.cost[TALLY_NET].sd, 8, 1e-12);
+    assert_true(tally.all.cost[TALLY_GROSS].per_right_ci95.low < 100 / 3.0 &&
+                tally.all.cost[TALLY_GROSS].per_right_ci95.high > 100 / 3.0);
     tally_release(&tally);
 }
 
@@ -62,15 +61,31 @@ static void test_nothing_right_or_known(void **state) {
                                      answer("", false, NAN)};
     struct tally tally;
     assert_int_equal(tally_make(answers, 2, 1, &tally, NULL), WL_OK);
-    assert_near(tally.all.gross.per_answer_j, 15, 1e-12);
-    assert_true(isnan(tally.all.gross.per_right_j));
+    assert_near(tally.all.cost[TALLY_GROSS].per_answer, 15, 1e-12);
+    assert_true(isnan(tally.all.cost[TALLY_GROSS].per_right));
     assert_near(tally.all.accuracy_ci95.low, 0, 0);
     tally_release(&tally);
     assert_int_equal(tally_make(answers, 3, 1, &tally, NULL), WL_OK);
-    assert_true(isnan(tally.all.gross.total_j) && isnan(tally.all.gross.per_answer_j));
+    assert_true(isnan(tally.all.cost[TALLY_GROSS].total) &&
+                isnan(tally.all.cost[TALLY_GROSS].per_answer));
     tally_release(&tally);
     assert_int_equal(tally_make(answers, 0, 1, &tally, NULL), WL_OK);
     assert_true(tally.all.n == 0 && isnan(tally.all.accuracy) && tally.n_kinds == 0);
+    tally_release(&tally);
+}
+
+// One right answer of twenty: others of the sort may well have none.
+static void test_hardly_right(void **state) {
+    (void)state;
+    struct tally_answer answers[20];
+    for (int i = 0; i < 20; i++) {
+        answers[i] = answer("", i == 7, 10);
+    }
+    struct tally tally;
+    assert_int_equal(tally_make(answers, 20, 1, &tally, NULL), WL_OK);
+    assert_near(tally.all.cost[TALLY_GROSS].per_right, 200, 1e-9);
+    assert_true(tally.all.cost[TALLY_GROSS].per_right_ci95.low < 100);
+    assert_true(isinf(tally.all.cost[TALLY_GROSS].per_right_ci95.high));
     tally_release(&tally);
 }
 
@@ -106,8 +121,8 @@ static void test_pairs(void **state) {
     assert_near(pair.p_equal, 0.0356981, 1e-6); // R: binom.test(8, 28)
     assert_true(pair.difference_ci95.low < -0.12 && pair.difference_ci95.high < 0);
     assert_near(pair.difference_ci95.low, -0.2202, 1e-3);
-    assert_near(pair.energy_ratio, 0.5, 1e-12);
-    assert_near(pair.energy_ratio_ci95.high, 0.5, 1e-9); // each item costs exactly half
+    assert_near(pair.cost_ratio[TALLY_GROSS], 0.5, 1e-12);
+    assert_near(pair.cost_ratio_ci95[TALLY_GROSS].high, 0.5, 1e-9); // each item costs exactly half
     assert_int_equal(tally_compare(base, base, 100, 1, &pair, NULL), WL_OK);
     assert_near(pair.p_equal, 1, 0);
     assert_near(pair.difference, 0, 0);
@@ -129,12 +144,12 @@ static void test_intervals_cover(void **state) {
              i++) { // accuracy 0.7; joules 10, more for wrong ones: truth 13.0/0.7
             double draw = rng_uniform(&rng);
             base[i] = answer("", draw < 0.7, (draw < 0.7 ? 10 : 20) + rng_normal(&rng));
-            base[i].net_j = NAN;
+            base[i].cost[TALLY_NET] = base[i].cost[TALLY_TIME] = NAN;
             changed[i] = answer("", rng_uniform(&rng) < 0.8 ? draw < 0.6 : draw < 0.9, NAN);
         }
         struct tally tally;
         assert_int_equal(tally_make(base, N, seed, &tally, NULL), WL_OK);
-        struct stats_interval ci = tally.all.gross.per_right_ci95;
+        struct stats_interval ci = tally.all.cost[TALLY_GROSS].per_right_ci95;
         covered_energy += ci.low <= 13 / 0.7 && 13 / 0.7 <= ci.high;
         tally_release(&tally);
         struct tally_pair pair;
@@ -151,9 +166,9 @@ static void test_intervals_cover(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),           cmocka_unit_test(test_nothing_right_or_known),
-        cmocka_unit_test(test_wilson),          cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_intervals_cover),
+        cmocka_unit_test(test_table),        cmocka_unit_test(test_nothing_right_or_known),
+        cmocka_unit_test(test_hardly_right), cmocka_unit_test(test_wilson),
+        cmocka_unit_test(test_pairs),        cmocka_unit_test(test_intervals_cover),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
