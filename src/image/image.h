@@ -32,7 +32,7 @@ struct image {
 };
 
 // Reads the header only. INPUT: not one of the three formats, damaged; LIMIT: beyond `limits`
-// (NULL = IMAGE_LIMITS).
+// (NULL = IMAGE_LIMITS); UNSUPPORTED: JPEG that is lossless, arithmetic-coded or has 12 bits.
 enum wl_status image_probe(const void *bytes, size_t n, const struct image_limits *limits,
                            struct image_header *out, struct wl_err *err);
 
@@ -43,7 +43,8 @@ void image_decoded_size(const struct image_header *header, uint32_t enough_width
 // Upright pixels. Where the format can do it cheaply (JPEG: scaling in the DCT by 1/2, 1/4, 1/8), a
 // smaller picture is made as long as it is at least enough_width x enough_height; 0 = full size.
 // Transparent pixels are put on white, grey becomes RGB, 16 bits become 8, CMYK becomes RGB,
-// animations give their first frame. Failures as image_probe, and MEMORY. `out` is zeroed first.
+// animations give their first frame. Colour profiles and gamma are not applied. A file that was cut
+// is refused, not half decoded. Failures as image_probe, and MEMORY. `out` is zeroed first.
 enum wl_status image_decode(const void *bytes, size_t n, const struct image_limits *limits,
                             uint32_t enough_width, uint32_t enough_height, struct image *out,
                             struct wl_err *err);
@@ -59,8 +60,8 @@ enum wl_status image_encode(const struct image *image, enum image_format format,
                             unsigned char **bytes, size_t *n, struct wl_err *err);
 
 // The bytes of "data:image/...;base64,...": INPUT when it is no such URI or the base64 is damaged,
-// LIMIT beyond limits->max_bytes. *bytes is malloc'd. The media type is not believed: see
-// image_probe.
+// LIMIT beyond limits->max_bytes. *bytes is malloc'd. Strict: the standard
+// alphabet, padded, no white space, no %-escapes. The media type is not believed: see image_probe.
 enum wl_status image_from_data_uri(const char *uri, size_t n_uri, const struct image_limits *limits,
                                    unsigned char **bytes, size_t *n, struct wl_err *err);
 
