@@ -202,7 +202,11 @@ static enum wl_status read_lines(struct reading *reading, const struct buf *text
             return status;
         }
     }
-    return WL_OK; // what follows the last line feed was cut
+    // What follows the last line feed was cut by a kill: of a first line, the beginning of a head.
+    char head[sizeof FORMAT_KEY + 2];
+    int len = snprintf(head, sizeof head, "{\"%s", FORMAT_KEY);
+    size_t n = text->len < (size_t)len ? text->len : (size_t)len;
+    return number > 1 || memcmp(buf_text(text), head, n) == 0 ? WL_OK : check_head(NULL, NULL, err);
 }
 
 static enum wl_status read_text(const struct eval_answers_reader *reader, const struct buf *text,

@@ -44,8 +44,8 @@ struct eval_answers_writer {
     int fd; // -1 when closed
     char path[OS_PATH_BYTES];
 };
-// Opens for appending; writes the head when the file is new or empty. BUSY while another process
-// has it open.
+// Opens for appending, after eval_answers_read has said that the file is one of these; writes the
+// head when it is new or empty. BUSY while another process has it open.
 enum wl_status eval_answers_open(const char *path, const json_t *head,
                                  struct eval_answers_writer *out, struct wl_err *err);
 enum wl_status eval_answers_add(struct eval_answers_writer *writer,
