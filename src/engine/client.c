@@ -167,31 +167,42 @@ static json_t *load_body(const struct engine_load_options *options) {
     client_set_bool(&body, "repack", !options->no_repack);
     uint64_t max = options->max_ram_bytes < INT64_MAX ? options->max_ram_bytes : INT64_MAX;
     client_set_number(&body, "max_ram_bytes", max);
+    if (options->mmproj) {
+        client_set_budget(&body, options->mmproj, options->image_min_tokens,
+                          options->image_max_tokens);
+    }
     return body;
 }
 
-static enum wl_status decode_load(const struct link_request *request, struct engine_model *model,
-                                  struct engine_phase *load, struct wl_err *err) {
-    struct engine_model unused_model;
-    struct engine_phase unused_phase;
-    struct engine_bounds bounds = client_bounds(request);
-    enum wl_status status = engine_phase_decode(json_object_get(request->result, "phase"), &bounds,
-                                                load ? load : &unused_phase, err);
-    if (status == WL_OK) {
-        status = engine_model_decode(json_object_get(request->result, "model"),
-                                     model ? model : &unused_model, err);
+// The model, and the image encoder if there is one.
+static enum wl_status decode_model(const json_t *result, struct engine_model *model,
+                                   struct wl_err *err) {
+    const json_t *vision = json_object_get(result, "vision");
+    enum wl_status status = engine_model_decode(json_object_get(result, "model"), model, err);
+    if (status == WL_OK && vision) {
+        model->has_vision = true;
+        status = engine_vision_decode(vision, &model->vision, err);
     }
     return status;
 }
 
-// Progress and phase borders while loading are welcome and not needed.
-static enum wl_status ignore_load_event(void *context, uint16_t type, const char *payload,
-                                        size_t len, struct wl_err *err) {
-    (void)context, (void)payload, (void)len;
-    return type == ENGINE_PROGRESS || type == ENGINE_PHASE
-               ? WL_OK
-               : wl_err_set(err, WL_PROTOCOL, "a '%s' frame during a load",
-                            engine_frame_name(type));
+static enum wl_status decode_load(const struct link_request *request, bool wants_vision,
+                                  struct engine_model *model, struct engine_phase *load,
+                                  struct wl_err *err) {
+    struct engine_model unused_model;
+    struct engine_phase unused_phase;
+    struct engine_bounds bounds = client_bounds(request);
+    model = model ? model : &unused_model;
+    enum wl_status status = engine_phase_decode(json_object_get(request->result, "phase"), &bounds,
+                                                load ? load : &unused_phase, err);
+    if (status == WL_OK) {
+        status = decode_model(request->result, model, err);
+    }
+    if (status == WL_OK && model->has_vision != wants_vision) {
+        status = wl_err_set(err, WL_PROTOCOL, "key 'vision': expected %s",
+                            wants_vision ? "an object" : "none");
+    }
+    return status;
 }
 
 enum wl_status engine_load(struct engine *engine, const struct engine_load_options *options,
@@ -205,9 +216,10 @@ enum wl_status engine_load(struct engine *engine, const struct engine_load_optio
         client_prepare(engine, ENGINE_LOAD, &options->wait, CLIENT_SECONDS(600), 0);
     request.doing = doing;
     request.advice = "the file may be damaged, or need a newer llama.cpp";
-    request.on_event = ignore_load_event;
+    request.on_event = client_ignore_progress;
     enum wl_status status = client_exchange(engine, &request, load_body(options), err);
-    if (status == WL_OK && (status = decode_load(&request, model, load, err)) != WL_OK) {
+    if (status == WL_OK &&
+        (status = decode_load(&request, options->mmproj != NULL, model, load, err)) != WL_OK) {
         status = client_distrust(engine, doing, err);
     }
     json_decref(request.result);
@@ -223,7 +235,7 @@ enum wl_status engine_describe(struct engine *engine, struct engine_model *out,
     request.doing = "describing the model";
     enum wl_status status = client_exchange(engine, &request, json_object(), err);
     if (status == WL_OK) {
-        status = engine_model_decode(json_object_get(request.result, "model"), out, err);
+        status = decode_model(request.result, out, err);
         status = status == WL_OK ? WL_OK : client_distrust(engine, request.doing, err);
     }
     json_decref(request.result);

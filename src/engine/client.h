@@ -98,13 +98,6 @@ enum wl_status engine_load_vision(struct engine *engine,
 struct engine_image_size {
     uint32_t width, height;
 };
-struct engine_image_count {
-    uint32_t image_tokens;     // embeddings that the text model sees
-    uint32_t text_tokens;      // wrapper: markers of tiles, begin and end of image
-    uint32_t positions;        // of the context window that they take (M-RoPE: fewer than tokens)
-    uint32_t n_views;          // images that the encoder is run on (tiles and overview)
-    uint64_t effective_pixels; // what the encoder sees; 0 when the family does not tell
-};
 enum { ENGINE_MAX_COUNTS = 4096 };
 // `counts` has room for n. Only RUN needs LOAD before; this needs engine_load or
 // engine_open_counter.
@@ -123,10 +116,6 @@ enum wl_status engine_open_counter(struct engine *engine,
 // Hands an encoded image (JPEG, PNG, WebP) to the engine, which keeps it in `slot` until it is
 // replaced, freed (n 0) or the engine ends. *out tells what its header says; NULL = not wanted.
 enum { ENGINE_MAX_IMAGE_SLOTS = 256 };
-struct engine_image {
-    uint32_t width, height; // upright
-    char format[ENGINE_SHORT_BYTES];
-};
 enum wl_status engine_put_image(struct engine *engine, uint32_t slot, const void *bytes, size_t n,
                                 struct engine_image *out, struct wl_err *err);
 

@@ -40,18 +40,27 @@ static bool queue_frame(struct link *link, uint16_t type, const char *payload, s
     return buf_append(&link->out, header, sizeof header) && buf_append(&link->out, payload, len);
 }
 
+static void forget_sent(struct link *link) {
+    if (link->out.capacity > KEPT_FRAME_BYTES) {
+        buf_release(&link->out);
+    }
+    buf_clear(&link->out);
+    link->n_sent = 0;
+}
+
 // LIMIT before anything is sent, so that the engine stays usable.
 static enum wl_status queue_request(struct link *link, const struct link_request *request,
                                     struct wl_err *err) {
-    struct buf payload;
+    struct buf json;
     uint32_t max_bytes = engine_frame_max_bytes(request->type);
-    buf_init(&payload, max_bytes);
-    bool is_written = wl_json_write(&payload, request->body);
-    buf_clear(&link->out);
-    link->n_sent = 0;
+    buf_init(&json, max_bytes);
+    const struct buf *payload = request->bytes ? request->bytes : &json;
+    bool is_written =
+        (request->bytes || wl_json_write(&json, request->body)) && payload->len <= max_bytes;
+    forget_sent(link);
     link->last_id++;
-    is_written = is_written && queue_frame(link, request->type, payload.data, payload.len);
-    buf_release(&payload);
+    is_written = is_written && queue_frame(link, request->type, payload->data, payload->len);
+    buf_release(&json);
     return is_written ? WL_OK
                       : wl_err_set(err, WL_LIMIT,
                                    "%s: the '%s' request is longer than the %u bytes allowed",

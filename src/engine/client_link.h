@@ -29,6 +29,7 @@ struct link {
 struct link_request {
     uint16_t type;                // 0 when nothing is sent and HELLO is awaited
     const json_t *body;           // borrowed
+    const struct buf *bytes;      // borrowed; sent as they are instead of the body, or NULL
     const char *doing;            // "loading 'x.gguf'", for messages
     const char *advice;           // the next step when the process dies of it, "" for none
     int64_t total_ns, silence_ns; // <= 0: no limit

@@ -29,22 +29,44 @@ struct link_request client_prepare(const struct engine *engine, uint16_t type,
     };
 }
 
+static enum wl_status exchange(struct engine *engine, struct link_request *request,
+                               struct wl_err *err) {
+    if (!engine->hello) {
+        return wl_err_set(err, WL_CRASHED, "the engine is not running; start it again first");
+    }
+    enum wl_status status = link_exchange(&engine->link, request, err);
+    if (engine->link.socket_fd < 0) {
+        client_forget_process(engine);
+    }
+    return status;
+}
+
 enum wl_status client_exchange(struct engine *engine, struct link_request *request, json_t *body,
                                struct wl_err *err) {
     enum wl_status status;
-    if (!engine->hello) {
-        status = wl_err_set(err, WL_CRASHED, "the engine is not running; start it again first");
-    } else if (!body) { // jansson refuses text that is not UTF-8
+    if (engine->hello && !body) { // jansson refuses text that is not UTF-8
         status = wl_err_set(err, WL_INPUT, "%s: a text is not valid UTF-8", request->doing);
     } else {
         request->body = body;
-        status = link_exchange(&engine->link, request, err);
-        if (engine->link.socket_fd < 0) {
-            client_forget_process(engine);
-        }
+        status = exchange(engine, request, err);
     }
     json_decref(body);
     return status;
+}
+
+enum wl_status client_exchange_bytes(struct engine *engine, struct link_request *request,
+                                     const struct buf *bytes, struct wl_err *err) {
+    request->bytes = bytes;
+    return exchange(engine, request, err);
+}
+
+enum wl_status client_ignore_progress(void *context, uint16_t type, const char *payload, size_t len,
+                                      struct wl_err *err) {
+    (void)context, (void)payload, (void)len;
+    return type == ENGINE_PROGRESS || type == ENGINE_PHASE
+               ? WL_OK
+               : wl_err_set(err, WL_PROTOCOL, "a '%s' frame during a load",
+                            engine_frame_name(type));
 }
 
 enum wl_status client_distrust(struct engine *engine, const char *doing, struct wl_err *err) {
@@ -74,6 +96,13 @@ void client_set_text(json_t **body, const char *key, const char *text) {
 
 void client_set_number(json_t **body, const char *key, uint64_t value) {
     client_set(body, key, json_integer((json_int_t)value));
+}
+
+void client_set_budget(json_t **body, const char *mmproj, int32_t image_min_tokens,
+                       int32_t image_max_tokens) {
+    client_set_text(body, "mmproj", mmproj);
+    client_set(body, "image_min_tokens", json_integer(image_min_tokens));
+    client_set(body, "image_max_tokens", json_integer(image_max_tokens));
 }
 
 void client_set_bool(json_t **body, const char *key, bool value) {

@@ -29,6 +29,12 @@ struct link_request client_prepare(const struct engine *engine, uint16_t type,
 // Takes over the body; NULL (a text was not UTF-8) is an INPUT error.
 enum wl_status client_exchange(struct engine *engine, struct link_request *request, json_t *body,
                                struct wl_err *err);
+// The same with bytes in place of the body.
+enum wl_status client_exchange_bytes(struct engine *engine, struct link_request *request,
+                                     const struct buf *bytes, struct wl_err *err);
+// For requests on whose way progress and phase borders are welcome and not needed.
+enum wl_status client_ignore_progress(void *context, uint16_t type, const char *payload, size_t len,
+                                      struct wl_err *err);
 // The answer contradicts itself or the request: nothing this process says is worth having, so it
 // is killed. Returns err's status, the message now says while doing what.
 enum wl_status client_distrust(struct engine *engine, const char *doing, struct wl_err *err);
@@ -39,6 +45,8 @@ struct engine_bounds client_bounds(const struct link_request *request);
 void client_set(json_t **body, const char *key, json_t *value);
 void client_set_text(json_t **body, const char *key, const char *text); // NULL: left out
 void client_set_number(json_t **body, const char *key, uint64_t value);
+void client_set_budget(json_t **body, const char *mmproj, int32_t image_min_tokens,
+                       int32_t image_max_tokens); // of an image encoder
 void client_set_bool(json_t **body, const char *key, bool value);
 
 #endif

@@ -114,6 +114,14 @@ static json_t *messages_body(const struct engine_run_options *options) {
     return messages;
 }
 
+static json_t *image_slots(const struct engine_run_options *options) {
+    json_t *slots = json_array();
+    for (size_t i = 0; i < options->n_images; i++) {
+        json_array_append_new(slots, json_integer(options->images[i]));
+    }
+    return slots;
+}
+
 static json_t *run_body(const struct engine_run_options *options, bool is_streaming) {
     json_t *body = json_object();
     if (options->n_messages) {
@@ -134,6 +142,10 @@ static json_t *run_body(const struct engine_run_options *options, bool is_stream
     client_set_number(&body, "seed", options->seed);
     client_set_bool(&body, "reuse_prefix", options->reuse_prefix);
     client_set(&body, "max_seconds", wl_json_real(options->max_seconds));
+    if (options->n_images) {
+        client_set(&body, "images", image_slots(options));
+        client_set_bool(&body, "is_full_decode", options->is_full_decode);
+    }
     return body;
 }
 
@@ -142,6 +154,7 @@ static enum wl_status decode_run(const struct run *run, const struct link_reques
     struct engine_bounds bounds = client_bounds(request);
     bounds.n_prompt = request->was_cancelled ? 0 : run->options->n_prompt;
     bounds.n_predict = run->options->n_predict;
+    bounds.n_images = (uint32_t)run->options->n_images;
     enum wl_status status = engine_run_result_decode(request->result, &bounds, out, err);
     if (status == WL_OK && out->stop == ENGINE_STOP_CANCEL && !request->was_cancelled) {
         status = wl_err_set(err, WL_PROTOCOL, "key 'stop': 'cancel', but nobody cancelled");
@@ -163,6 +176,16 @@ static enum wl_status check_run_options(const struct engine_run_options *options
         options->n_prompt > ENGINE_MAX_TOKENS) {
         return wl_err_set(err, WL_USAGE, "a run generates 1 to %d tokens, asked for were %u",
                           ENGINE_MAX_TOKENS / 2, options->n_predict);
+    }
+    if (options->n_images > ENGINE_MAX_RUN_IMAGES) {
+        return wl_err_set(err, WL_USAGE, "a run takes at most %d images, asked for were %zu",
+                          ENGINE_MAX_RUN_IMAGES, options->n_images);
+    }
+    for (size_t i = 0; i < options->n_images; i++) {
+        if (options->images[i] >= ENGINE_MAX_IMAGE_SLOTS) {
+            return wl_err_set(err, WL_USAGE, "image slot %u: expected 0 to %d", options->images[i],
+                              ENGINE_MAX_IMAGE_SLOTS - 1);
+        }
     }
     return WL_OK;
 }

@@ -43,6 +43,21 @@ struct engine_run_image {
     uint64_t effective_pixels; // 0 when the family does not tell
 };
 
+// What an image of one size costs.
+struct engine_image_count {
+    uint32_t image_tokens;     // embeddings that the text model sees
+    uint32_t text_tokens;      // wrapper: markers of tiles, begin and end of image
+    uint32_t positions;        // of the context window that they take (M-RoPE: fewer than tokens)
+    uint32_t n_views;          // images that the encoder is run on (tiles and overview)
+    uint64_t effective_pixels; // what the encoder sees; 0 when the family does not tell
+};
+
+// What the header of an image says.
+struct engine_image {
+    uint32_t width, height; // upright
+    char format[ENGINE_SHORT_BYTES];
+};
+
 struct engine_type_count {
     char name[ENGINE_SHORT_BYTES]; // "q8_0"
     uint32_t n_tensors;
@@ -54,9 +69,11 @@ struct engine_vision {
     char name[ENGINE_NAME_BYTES];
     int64_t file_bytes, n_params;
     uint32_t n_layer, n_embd, n_ff, n_head, patch_size, image_size; // 0 when the file has none
-    uint32_t n_embd_out;      // width of the text model's embeddings
-    double pixels_per_token;  // of the picture that the encoder sees; 0 when it varies
-    int32_t image_min_tokens; // as asked; 0 = the file's or the family's
+    uint32_t n_embd_out;     // width of the text model's embeddings
+    double pixels_per_token; // of the picture that the encoder sees; 0 when it varies
+    // As asked; 0 = the file's or the family's. A maximum below the family's minimum lowers that
+    // too, and then both are here.
+    int32_t image_min_tokens;
     int32_t image_max_tokens;
     bool is_mrope;      // positions are two-dimensional
     bool is_non_causal; // an image must fit in one micro-batch
@@ -116,10 +133,11 @@ struct engine_bounds {
     int64_t t_min_ns, t_max_ns; // every time stamp lies in here: request sent, answer received
     uint32_t n_prompt;          // 0 = any
     uint32_t n_predict;
+    uint32_t n_images; // asked for
 };
 
 const char *engine_stop_name(enum engine_stop stop);
-// The phase of that name, or NULL.
+// The first phase of that name, or NULL. (Prefills of text and of images can alternate.)
 const struct engine_phase *engine_result_phase(const struct engine_run_result *result,
                                                const char *name);
 void engine_run_result_release(struct engine_run_result *result); // zeroed ones are fine
@@ -129,6 +147,11 @@ enum wl_status engine_model_decode(const json_t *model, struct engine_model *out
                                    struct wl_err *err);
 enum wl_status engine_vision_decode(const json_t *vision, struct engine_vision *out,
                                     struct wl_err *err);
+// `counts` has room for n, which the answer must have exactly.
+enum wl_status engine_counts_decode(const json_t *result, size_t n,
+                                    struct engine_image_count *counts, struct wl_err *err);
+enum wl_status engine_image_decode(const json_t *result, struct engine_image *out,
+                                   struct wl_err *err);
 enum wl_status engine_phase_decode(const json_t *phase, const struct engine_bounds *bounds,
                                    struct engine_phase *out, struct wl_err *err);
 // Without token_t_ns, which engine_token_times_decode adds.

@@ -100,7 +100,10 @@ static void names_the_lie(void **state) {
     expect_lie("n_prompt", "99999999", false, "n_prompt");
     expect_lie("stop", "\"bored\"", false, "found 'bored'");
     expect_lie("phases", "[1]", false, "expected an object");
-    expect_lie("phases", "[{},{},{},{},{},{},{},{},{}]", false, "at most 8");
+    expect_lie("phases", "[{},{}]", false, "expected");
+    expect_lie("peak_rss_bytes", "-1", true, "peak_rss_bytes");
+    expect_lie("n_tokens", "13", true, "phase 'prefill': n_tokens is 13 of 12");
+    expect_lie("images", "[{}]", false, "nobody asked");
     expect_lie("phase", "\"\"", true, "expected a word");
     expect_lie("phase", "\"Pre fill\"", true, "expected a word");
     expect_lie("phase", "\"a-very-long-name-of-a-phase-that-nobody-needs\"", true, "phase");
@@ -112,6 +115,21 @@ static void names_the_lie(void **state) {
     expect_lie("cpu0_ns", "7001", true, "cpu1_ns");
     expect_lie("cpu1_ns", "9223372036854775807", true, "begins before");
     expect_lie("n_tokens", "4294967296", true, "n_tokens");
+}
+
+static void counts_the_phases(void **state) {
+    (void)state;
+    struct engine_run_result result;
+    struct wl_err err;
+    json_t *json = parse(RUN);
+    json_t *phases = json_array();
+    for (int i = 0; i <= ENGINE_MAX_PHASES; i++) {
+        json_array_append(phases, json_array_get(json_object_get(json, "phases"), 0));
+    }
+    json_object_set_new(json, "phases", phases);
+    assert_int_equal(engine_run_result_decode(json, &BOUNDS, &result, &err), WL_PROTOCOL);
+    assert_non_null(strstr(err.message, "at most 64"));
+    json_decref(json);
 }
 
 static void holds_to_what_was_asked(void **state) {
@@ -314,11 +332,12 @@ static void maps_errors(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(takes_a_good_run),        cmocka_unit_test(names_the_lie),
-        cmocka_unit_test(holds_to_what_was_asked), cmocka_unit_test(limits_the_text),
-        cmocka_unit_test(checks_token_times),      cmocka_unit_test(checks_tokens),
-        cmocka_unit_test(takes_a_good_model),      cmocka_unit_test(refuses_bad_models),
-        cmocka_unit_test(cuts_texts_of_the_file),  cmocka_unit_test(maps_errors),
+        cmocka_unit_test(takes_a_good_run),   cmocka_unit_test(names_the_lie),
+        cmocka_unit_test(counts_the_phases),  cmocka_unit_test(holds_to_what_was_asked),
+        cmocka_unit_test(limits_the_text),    cmocka_unit_test(checks_token_times),
+        cmocka_unit_test(checks_tokens),      cmocka_unit_test(takes_a_good_model),
+        cmocka_unit_test(refuses_bad_models), cmocka_unit_test(cuts_texts_of_the_file),
+        cmocka_unit_test(maps_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
