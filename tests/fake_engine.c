@@ -6,6 +6,8 @@
 //   FAKE_ENGINE_PREFILL_MS_PER_TOKEN2 0         (times prompt tokens squared, for attention's
 //   curve) FAKE_ENGINE_RUN_MS  0 (fixed part, in the prefill phase)   FAKE_ENGINE_LOAD_MS  1
 //   FAKE_ENGINE_RAM_MIB 0 (touched at LOAD, freed at UNLOAD)
+//   FAKE_ENGINE_VISION_MS_PER_TOKEN 0.05      FAKE_ENGINE_VISION_MS_PER_TOKEN2 0
+//   FAKE_ENGINE_IMAGE_MS 0.1 (decoding and preparing one image)
 // How it misbehaves: FAKE_ENGINE_FAULT=<a name of FAULTS below>; faults in a run begin with the
 // FAKE_ENGINE_FAULT_AFTER-th one (1).
 #include <poll.h>
@@ -22,6 +24,7 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "engine/protocol.h"
+#include "fake_images.h"
 #include "os/clock.h"
 
 // X(name, what it does)
@@ -55,6 +58,17 @@
     X(byte_by_byte, "correct answers, one byte at a time")                                         \
     X(early_error, "answers a request before reading it")                                          \
     X(close_socket, "closes the socket in a run and stays alive")                                  \
+    X(wrong_image_sum, "images whose tokens do not add up")                                        \
+    X(missing_image, "a run that tells of one image less than it got")                             \
+    X(extra_positions, "more positions than tokens")                                               \
+    X(swollen_prefill, "a prefill of more tokens than the prompt has")                             \
+    X(larger_decode, "an image that grew when it was decoded")                                     \
+    X(short_counts, "one count less than sizes asked for")                                         \
+    X(huge_count, "an image of 2^40 tokens")                                                       \
+    X(bad_vision, "an image encoder of a width below 0")                                           \
+    X(no_vision, "a LOAD that forgets the image encoder")                                          \
+    X(bad_slot, "an image of no width")                                                            \
+    X(crash_in_count, "an assertion while counting")                                               \
     X(ignore_eof, "stays alive after the client closed the socket")
 
 enum fault {
@@ -74,6 +88,8 @@ static uint32_t request_id;
 static unsigned n_runs;
 static char *ballast; // the RAM of the loaded model
 static bool is_loaded;
+static struct fake_encoder encoder;
+static struct fake_picture slots[FAKE_SLOTS];
 
 static double setting(const char *name, double fallback) {
     const char *text = getenv(name);
@@ -159,6 +175,17 @@ static void receive_bytes(void *data, size_t len) {
     }
 }
 
+// The one request that is not JSON: {"slot", "width", "height"}, no sides when it is freed.
+static json_t *image_body(const unsigned char *payload, size_t n) {
+    uint32_t slot = n >= 4 ? (uint32_t)payload[0] | (uint32_t)payload[1] << 8 : FAKE_SLOTS;
+    struct fake_picture picture = {0};
+    if (n > 4) {
+        picture = fake_picture_read(payload + 4, n - 4);
+    }
+    return json_pack("{s:I, s:I, s:I}", "slot", (json_int_t)slot, "width",
+                     (json_int_t)picture.width, "height", (json_int_t)picture.height);
+}
+
 // The body is the caller's; a client that sends nonsense ends this process.
 static uint16_t receive_request(json_t **body) {
     unsigned char bytes[ENGINE_HEADER_BYTES];
@@ -178,6 +205,11 @@ static uint16_t receive_request(json_t **body) {
     }
     char *payload = malloc((size_t)header.payload_bytes + 1);
     receive_bytes(payload, header.payload_bytes);
+    if (header.type == ENGINE_IMAGE) {
+        *body = image_body((const unsigned char *)payload, header.payload_bytes);
+        free(payload);
+        return header.type;
+    }
     if (wl_json_parse(payload, header.payload_bytes, body, &err) != WL_OK) {
         fprintf(stderr, "fake_engine: %s\n", err.message);
         exit(3);
@@ -237,10 +269,11 @@ static json_t *phase_json(struct phase phase) {
     case FAULT_future_times: phase.t1_ns += 3600 * UNITS_NS_PER_S; break;
     default: break;
     }
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "phase", phase.name, "t0_ns",
+    json_int_t peak_bytes = (json_int_t)(16 + setting("FAKE_ENGINE_RAM_MIB", 0)) << 20;
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "phase", phase.name, "t0_ns",
                      (json_int_t)phase.t0_ns, "t1_ns", (json_int_t)phase.t1_ns, "cpu0_ns",
                      (json_int_t)phase.cpu0_ns, "cpu1_ns", (json_int_t)phase.cpu1_ns, "n_tokens",
-                     (json_int_t)phase.n_tokens);
+                     (json_int_t)phase.n_tokens, "peak_rss_bytes", peak_bytes);
 }
 
 static void flood_log(void) {
@@ -287,6 +320,85 @@ static void unload(void) {
     json_decref(loaded_model);
     loaded_model = NULL;
     is_loaded = false;
+    encoder = (struct fake_encoder){0};
+}
+
+static json_t *vision_json(void) {
+    json_t *vision = fake_vision_json(&encoder);
+    if (fault == FAULT_bad_vision) {
+        json_object_set_new(vision, "n_embd", json_integer(-1));
+    }
+    return vision;
+}
+
+static void take_encoder(const json_t *body, bool is_stand_in) {
+    encoder = (struct fake_encoder){
+        .is_loaded = true,
+        .is_stand_in = is_stand_in,
+        .min_tokens = wl_json_opt_i64(body, "image_min_tokens", 0),
+        .max_tokens = wl_json_opt_i64(body, "image_max_tokens", 0),
+    };
+}
+
+static void serve_vision(const json_t *body) {
+    struct phase phase;
+    if (!is_loaded || (!encoder.is_loaded && !json_object_get(body, "mmproj"))) {
+        send_error("usage", "no model or no image encoder is loaded");
+        return;
+    }
+    phase_begin(&phase, "load");
+    take_encoder(body, false);
+    phase_end(&phase, 0);
+    send_json(ENGINE_RESULT,
+              json_pack("{s:o, s:o}", "phase", phase_json(phase), "vision", vision_json()));
+}
+
+static void serve_counter(const json_t *body) {
+    unload();
+    take_encoder(body, !*wl_json_opt_string(body, "model", ""));
+    send_json(ENGINE_RESULT, json_pack("{s:o}", "vision", vision_json()));
+}
+
+static struct fake_picture size_of(const json_t *size) {
+    return (struct fake_picture){(uint32_t)json_integer_value(json_array_get(size, 0)),
+                                 (uint32_t)json_integer_value(json_array_get(size, 1))};
+}
+
+static void serve_count(const json_t *body) {
+    const json_t *sizes = json_object_get(body, "sizes");
+    json_t *counts = json_array();
+    if (fault == FAULT_crash_in_count) {
+        fprintf(stderr, "fake.c:13: GGML_ASSERT(nx > 0) failed\n");
+        abort();
+    }
+    if (!encoder.is_loaded) {
+        json_decref(counts);
+        send_error("usage", "no image encoder is loaded");
+        return;
+    }
+    for (size_t i = fault == FAULT_short_counts; i < json_array_size(sizes); i++) {
+        json_t *count = fake_count_json(&encoder, size_of(json_array_get(sizes, i)));
+        if (fault == FAULT_huge_count) {
+            json_array_set_new(count, 0, json_integer(INT64_C(1) << 40));
+        }
+        json_array_append_new(counts, count);
+    }
+    send_json(ENGINE_RESULT, json_pack("{s:o}", "counts", counts));
+}
+
+static void serve_image(const json_t *body) {
+    uint32_t slot = (uint32_t)wl_json_opt_i64(body, "slot", FAKE_SLOTS);
+    if (slot >= FAKE_SLOTS) {
+        send_error("bad-input", "no such slot");
+        return;
+    }
+    slots[slot] = (struct fake_picture){(uint32_t)wl_json_opt_i64(body, "width", 0),
+                                        (uint32_t)wl_json_opt_i64(body, "height", 0)};
+    json_int_t width = fault == FAULT_bad_slot ? 0 : slots[slot].width;
+    send_json(ENGINE_RESULT, slots[slot].width
+                                 ? json_pack("{s:I, s:I, s:s}", "width", width, "height",
+                                             (json_int_t)slots[slot].height, "format", "png")
+                                 : json_object());
 }
 
 static void serve_load(const json_t *body) {
@@ -318,8 +430,12 @@ static void serve_load(const json_t *body) {
     phase_end(&phase, 0);
     loaded_model = model_json(body);
     is_loaded = true;
-    send_json(ENGINE_RESULT,
-              json_pack("{s:o, s:O}", "phase", phase_json(phase), "model", loaded_model));
+    json_t *result = json_pack("{s:o, s:O}", "phase", phase_json(phase), "model", loaded_model);
+    if (json_object_get(body, "mmproj") && fault != FAULT_no_vision) {
+        take_encoder(body, false);
+        json_object_set_new(result, "vision", vision_json());
+    }
+    send_json(ENGINE_RESULT, result);
 }
 
 // One token per 4 bytes, and one in front.
@@ -339,10 +455,15 @@ static void serve_tokenize(const json_t *body) {
     free(ids);
 }
 
+enum { MAX_IMAGES = 16, N_IMAGE_PHASES = 4 };
+
 struct run {
     uint32_t n_prompt, n_predict, n_generated;
     bool is_streaming, has_token_times;
     const char *stop;
+    struct fake_picture images[MAX_IMAGES];
+    uint32_t n_images, n_image_tokens;
+    struct phase image_phases[N_IMAGE_PHASES]; // before the text's prefill
     struct phase prefill, decode;
     struct buf text, times;
 };
@@ -426,7 +547,7 @@ static void run_fault(const struct run *run) {
 static void generate(struct run *run) {
     double decode_ms = setting("FAKE_ENGINE_DECODE_MS_PER_TOKEN", 0.2);
     emit_token(run); // the first token belongs to the prefill phase
-    phase_end(&run->prefill, run->n_prompt);
+    phase_end(&run->prefill, run->n_prompt - run->n_image_tokens);
     send_edge("prefill", "end", run->prefill.t1_ns, run->prefill.cpu1_ns);
     phase_begin(&run->decode, "decode");
     send_edge("decode", "begin", run->decode.t0_ns, run->decode.cpu0_ns);
@@ -442,8 +563,27 @@ static void generate(struct run *run) {
     send_edge("decode", "end", run->decode.t1_ns, run->decode.cpu1_ns);
 }
 
+static json_t *images_json(const struct run *run) {
+    json_t *images = json_array();
+    for (uint32_t i = fault == FAULT_missing_image; i < run->n_images; i++) {
+        json_t *image = fake_run_image_json(&encoder, run->images[i]);
+        if (fault == FAULT_larger_decode) {
+            json_object_set_new(image, "decoded_width", json_integer(run->images[i].width + 1));
+        }
+        json_array_append_new(images, image);
+    }
+    json_int_t n_tokens = run->n_image_tokens - (fault == FAULT_wrong_image_sum);
+    json_int_t n_positions = run->n_prompt + (fault == FAULT_extra_positions);
+    return json_pack("{s:I, s:I, s:o}", "n_image_tokens", n_tokens, "n_positions", n_positions,
+                     "images", images);
+}
+
 static void send_run_result(struct run *run) {
     json_t *phases = json_array();
+    for (uint32_t i = 0; i < N_IMAGE_PHASES && run->n_images; i++) {
+        json_array_append_new(phases, phase_json(run->image_phases[i]));
+    }
+    run->prefill.n_tokens += fault == FAULT_swollen_prefill;
     json_array_append_new(phases, phase_json(run->prefill));
     json_array_append_new(phases, phase_json(run->decode));
     if (fault == FAULT_huge_text) {
@@ -455,9 +595,57 @@ static void send_run_result(struct run *run) {
         send_frame(ENGINE_TOKEN_TIMES, run->times.data, run->times.len);
     }
     uint32_t n_told = run->n_generated + (fault == FAULT_wrong_count);
-    send_json(ENGINE_RESULT, json_pack("{s:s, s:I, s:I, s:s, s:o}", "text", buf_text(&run->text),
-                                       "n_prompt", (json_int_t)run->n_prompt, "n_generated",
-                                       (json_int_t)n_told, "stop", run->stop, "phases", phases));
+    json_t *result = json_pack("{s:s, s:I, s:I, s:s, s:o}", "text", buf_text(&run->text),
+                               "n_prompt", (json_int_t)run->n_prompt, "n_generated",
+                               (json_int_t)n_told, "stop", run->stop, "phases", phases);
+    if (run->n_images) {
+        json_t *images = images_json(run);
+        json_object_update(result, images);
+        json_decref(images);
+    }
+    send_json(ENGINE_RESULT, result);
+}
+
+// False when an image cannot be had.
+static bool take_images(struct run *run, const json_t *body) {
+    const json_t *images = json_object_get(body, "images");
+    for (size_t i = 0; i < json_array_size(images) && i < MAX_IMAGES; i++) {
+        json_int_t slot = json_integer_value(json_array_get(images, i));
+        if (!encoder.is_loaded || slot < 0 || slot >= FAKE_SLOTS || slots[slot].width == 0) {
+            return false;
+        }
+        run->images[run->n_images++] = slots[slot];
+        run->n_image_tokens += fake_image_tokens(&encoder, slots[slot]);
+    }
+    run->n_prompt += run->n_image_tokens + FAKE_WRAPPER * run->n_images;
+    return true;
+}
+
+static void work_on_images(struct run *run) {
+    double n = run->n_image_tokens;
+    double image_ms = run->n_images * setting("FAKE_ENGINE_IMAGE_MS", 0.1);
+    const struct {
+        const char *name;
+        double ms;
+        uint32_t n_tokens;
+    } steps[N_IMAGE_PHASES] = {
+        {"image_decode", image_ms, 0},
+        {"preprocess", image_ms, 0},
+        {"vision",
+         n * setting("FAKE_ENGINE_VISION_MS_PER_TOKEN", 0.05) +
+             n * n * setting("FAKE_ENGINE_VISION_MS_PER_TOKEN2", 0),
+         run->n_image_tokens},
+        {"image_prefill", n * setting("FAKE_ENGINE_PREFILL_MS_PER_TOKEN", 0.02),
+         run->n_image_tokens},
+    };
+    for (uint32_t i = 0; i < N_IMAGE_PHASES; i++) {
+        struct phase *phase = &run->image_phases[i];
+        phase_begin(phase, steps[i].name);
+        send_edge(steps[i].name, "begin", phase->t0_ns, phase->cpu0_ns);
+        burn_ms(steps[i].ms);
+        phase_end(phase, steps[i].n_tokens);
+        send_edge(steps[i].name, "end", phase->t1_ns, phase->cpu1_ns);
+    }
 }
 
 static void serve_run(const json_t *body) {
@@ -474,8 +662,15 @@ static void serve_run(const json_t *body) {
         .stop = "length",
     };
     double n = run.n_prompt;
+    if (!take_images(&run, body)) {
+        send_error("usage", "no image encoder, or nothing in that slot");
+        return;
+    }
     buf_init(&run.text, 1 << 24);
     buf_init(&run.times, 1 << 24);
+    if (run.n_images) {
+        work_on_images(&run);
+    }
     phase_begin(&run.prefill, "prefill");
     send_edge("prefill", "begin", run.prefill.t0_ns, run.prefill.cpu0_ns);
     burn_ms(setting("FAKE_ENGINE_RUN_MS", 0) +
@@ -521,9 +716,17 @@ static void serve(uint16_t type, const json_t *body) {
     case ENGINE_TOKENIZE: serve_tokenize(body); break;
     case ENGINE_RUN: serve_run(body); break;
     case ENGINE_SYNTH: serve_synth(body); break;
+    case ENGINE_VISION: serve_vision(body); break;
+    case ENGINE_COUNTER: serve_counter(body); break;
+    case ENGINE_COUNT: serve_count(body); break;
+    case ENGINE_IMAGE: serve_image(body); break;
     case ENGINE_DESCRIBE:
         if (is_loaded) {
-            send_json(ENGINE_RESULT, json_pack("{s:O}", "model", loaded_model));
+            json_t *result = json_pack("{s:O}", "model", loaded_model);
+            if (encoder.is_loaded) {
+                json_object_set_new(result, "vision", vision_json());
+            }
+            send_json(ENGINE_RESULT, result);
         } else {
             send_error("bad-input", "no model is loaded");
         }
@@ -541,9 +744,9 @@ static void say_hello(void) {
     const char *name = fault == FAULT_wrong_hello ? "llama-server" : "wattlaw-engine";
     const char *policy = getenv("OMP_WAIT_POLICY");
     send_json(ENGINE_HELLO,
-              json_pack("{s:s, s:s, s:s, s:[s], s:[s,s,s], s:s}", "engine", name, "version",
+              json_pack("{s:s, s:s, s:s, s:[s], s:[s,s,s,s], s:s}", "engine", name, "version",
                         "0.0-fake", "llama", "none", "backends", "fake", "caps", "run", "tokenize",
-                        "synth", "omp_wait_policy", policy ? policy : ""));
+                        "synth", "vision", "omp_wait_policy", policy ? policy : ""));
 }
 
 int main(void) {
