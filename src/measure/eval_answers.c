@@ -304,7 +304,7 @@ static enum wl_status whole_lines(int fd, off_t *out, struct wl_err *err) {
 
 static enum wl_status prepare(struct eval_answers_writer *writer, const json_t *head,
                               struct wl_err *err) {
-    off_t kept;
+    off_t kept = 0;
     enum wl_status status = lock(writer, err);
     if (status == WL_OK) {
         status = whole_lines(writer->fd, &kept, err);

@@ -9,6 +9,8 @@
 enum { SCHEDULE_MAX_CELLS = 256, SCHEDULE_MAX_MODELS = 2 };
 // A window of the paper check carries this cell number.
 #define SCHEDULE_PAPER_CELL UINT32_MAX
+// And that of a scored answer this one.
+#define SCHEDULE_SCORED_CELL (UINT32_MAX - 1)
 
 struct schedule_cell {
     uint32_t prompt_tokens; // exact; 0 for a text of the user's

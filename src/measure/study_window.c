@@ -108,6 +108,7 @@ enum wl_status study_use_budget(struct side *side, uint32_t image_max_tokens, st
         engine_load_vision(side->subject.engine, &options, &side->subject.model.vision, NULL, err);
     side->has_budget = status == WL_OK;
     side->image_budget = image_max_tokens;
+    side->subject.options.image_max_tokens = (int32_t)image_max_tokens; // also after a restart
     return status;
 }
 
