@@ -11,7 +11,7 @@
 #include "os/process.h"
 
 enum {
-    MAX_FRAME_BYTES = ENGINE_HEADER_BYTES + 67108864, // the largest row of ENGINE_FRAME_LIST
+    MAX_FRAME_BYTES = ENGINE_HEADER_BYTES + 67108868, // the largest row of ENGINE_FRAME_LIST
     MAX_DRAINS = 16, // reads per call, so that a flooding engine cannot keep us from the deadlines
 };
 static const int64_t EXIT_WAIT_NS = 2000000000; // between the broken connection and the kill
