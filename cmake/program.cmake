@@ -27,3 +27,17 @@ install(FILES "${CMAKE_BINARY_DIR}/generated/wattlaw.bash"
   DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME wattlaw)
 install(FILES "${CMAKE_BINARY_DIR}/generated/_wattlaw"
   DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+
+# What comes with the program: the built-in models and their task files, found from bin/ as
+# ../share/wattlaw/{models,tasks}, in the build tree as well.
+file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/share/wattlaw")
+foreach(pair "builtin;models" "tasks;tasks")
+  list(GET pair 0 source)
+  list(GET pair 1 name)
+  if(NOT EXISTS "${CMAKE_BINARY_DIR}/share/wattlaw/${name}")
+    file(CREATE_LINK "${CMAKE_SOURCE_DIR}/models/${source}"
+         "${CMAKE_BINARY_DIR}/share/wattlaw/${name}" SYMBOLIC)
+  endif()
+  install(DIRECTORY "${CMAKE_SOURCE_DIR}/models/${source}/"
+    DESTINATION "${CMAKE_INSTALL_DATADIR}/wattlaw/${name}")
+endforeach()

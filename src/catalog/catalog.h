@@ -32,7 +32,14 @@ struct catalog_env {
     const char *hf_home;       // HF_HOME
     const char *ollama_models; // OLLAMA_MODELS
     const char *system_root;   // in front of /usr/share/...; NULL = none
+    const char *builtin;       // folder of the models that came with wattlaw; NULL = none
 };
+
+// A folder of what came with wattlaw: "models" or "tasks", found beside the program; "" when there
+// is none. $WATTLAW_DATA wins.
+void catalog_data_dir(const char *what, char out[OS_PATH_BYTES]);
+// The name of the built-in model in every list: catalog_resolve knows it.
+#define CATALOG_BUILTIN "builtin"
 
 struct catalog_entry {
     char *name;         // unique in the list; what people type
@@ -91,6 +98,10 @@ void catalog_release(struct catalog *catalog);
 // USAGE lists the candidates when several fit. `env` NULL = the process's.
 enum wl_status catalog_resolve(const struct catalog_env *env, const char *name_or_path,
                                char path[OS_PATH_BYTES], struct wl_err *err);
+// The image encoder that belongs to a model file: of the catalogue, else the one beside it.
+// NOT_FOUND says what to give.
+enum wl_status catalog_find_mmproj(const char *model_path, char path[OS_PATH_BYTES],
+                                   struct wl_err *err);
 // The same among what was found already; names only.
 enum wl_status catalog_resolve_in(const struct catalog *catalog, const char *name_or_path,
                                   char path[OS_PATH_BYTES], struct wl_err *err);

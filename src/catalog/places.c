@@ -6,6 +6,8 @@
 //   LM Studio, Jan, GPT4All  their documentation of the data folder
 #include "catalog/places.h"
 
+#include "base/str.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -106,6 +108,7 @@ enum wl_status places_list(const struct catalog_env *env, struct catalog *catalo
     }
     catalog->n_places = 0;
     struct list list = {.catalog = catalog, .err = err, .status = WL_OK};
+    add_under(&list, "builtin", env->builtin, "");
     add_models_path(&list, env->models_path);
     add_xdg(&list, "wattlaw", env, env->data_home, ".local/share", "wattlaw/models");
     add_xdg(&list, "synth", env, env->cache_home, ".cache", "wattlaw/models");
@@ -122,8 +125,25 @@ enum wl_status places_list(const struct catalog_env *env, struct catalog *catalo
     return list.status;
 }
 
+void catalog_data_dir(const char *what, char out[OS_PATH_BYTES]) {
+    const char *data = getenv("WATTLAW_DATA");
+    char dir[OS_PATH_BYTES];
+    if (data && data[0]) {
+        str_copy(dir, sizeof dir, data);
+    } else if (os_executable_dir(out, NULL) != WL_OK ||
+               os_path_join(dir, out, "../share/wattlaw", NULL) != WL_OK) {
+        dir[0] = '\0'; // installed and in the build tree alike, bin/ and share/ are side by side
+    }
+    if (!dir[0] || os_path_join(out, dir, what, NULL) != WL_OK || !os_is_dir(out)) {
+        out[0] = '\0';
+    }
+}
+
 void catalog_env_from_process(struct catalog_env *env) {
+    static char builtin[OS_PATH_BYTES]; // the same for the whole life of the process
+    catalog_data_dir("models", builtin);
     *env = (struct catalog_env){
+        .builtin = builtin,
         .home = getenv("HOME"),
         .models_path = getenv("WATTLAW_MODELS_PATH"),
         .data_home = getenv("XDG_DATA_HOME"),

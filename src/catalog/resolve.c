@@ -1,5 +1,6 @@
 // From what a user typed to one file.
 #include <fnmatch.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -202,4 +203,35 @@ enum wl_status catalog_resolve(const struct catalog_env *env, const char *name_o
     }
     catalog_release(&catalog);
     return status;
+}
+
+static bool find_in(const struct catalog_env *env, const char *model_path,
+                    char path[OS_PATH_BYTES]) {
+    struct catalog catalog;
+    bool is_found = false;
+    if (catalog_find(env, true, &catalog, NULL) == WL_OK) {
+        for (size_t i = 0; i < catalog.n_entries && !is_found; i++) {
+            const struct catalog_entry *entry = &catalog.entries[i];
+            is_found = entry->mmproj && strcmp(entry->path, model_path) == 0 &&
+                       str_copy(path, OS_PATH_BYTES, entry->mmproj);
+        }
+    }
+    catalog_release(&catalog);
+    return is_found;
+}
+
+enum wl_status catalog_find_mmproj(const char *model_path, char path[OS_PATH_BYTES],
+                                   struct wl_err *err) {
+    char absolute[PATH_MAX], folder[PATH_MAX];
+    if (!realpath(model_path, absolute) || !str_copy(folder, sizeof folder, absolute)) {
+        return wl_err_set(err, WL_NOT_FOUND, "no such model '%.300s'", model_path);
+    }
+    *strrchr(folder, '/') = '\0';
+    const struct catalog_env beside = {.models_path = folder};
+    if (find_in(NULL, model_path, path) || find_in(&beside, absolute, path)) {
+        return WL_OK;
+    }
+    return wl_err_set(err, WL_NOT_FOUND,
+                      "no image encoder (mmproj file) found for '%.300s': give it with --mmproj",
+                      model_path);
 }
