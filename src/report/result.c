@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "report/clean.h"
 #include "report/summary.h"
+#include "report/vision_parts.h"
 
 static const enum metric_id LAW_METRICS[REPORT_N_LAWS] = {
     [REPORT_LAW_TIME] = METRIC_time_s,
@@ -312,6 +313,9 @@ enum wl_status report_result_build(const struct report_input *input, struct repo
     if (status == WL_OK) {
         status = compute(result, err);
     }
+    if (status == WL_OK) {
+        status = vision_compute(result, input, err);
+    }
     if (status != WL_OK) {
         report_result_free(result);
         return status;
@@ -330,6 +334,7 @@ static void release_model(struct report_model *model) {
     for (unsigned i = 0; i < REPORT_N_LAWS; i++) {
         free(model->law_reason[i]);
     }
+    vision_release(&model->vision);
 }
 
 void report_result_free(struct report_result *result) {
