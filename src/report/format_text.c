@@ -10,118 +10,29 @@
 #include "report/formats.h"
 #include "report/laws.h"
 #include "report/table.h"
+#include "report/text_page.h"
 
-enum { MIN_COLUMNS = 60, DEFAULT_COLUMNS = 80, MAX_COLUMNS = 200, LABEL_COLUMNS = 9 };
+enum { MIN_COLUMNS = 60, DEFAULT_COLUMNS = 80, MAX_COLUMNS = 200 };
 enum { MIN_CELL = 11, MAX_CELL = 15 }; // "unresolved" and a space fit in the first
-
-enum color { PLAIN, BOLD, DIM, GOOD, BAD, WARN };
-
-struct page {
-    struct buf *out;
-    int columns;
-    bool use_color;
-    int n_cells; // of the study's table: narrow terminals show accuracy below it
-    int cell_width;
-};
-
-static void paint(const struct page *page, enum color color) {
-    static const char *const CODES[] = {"\033[0m",  "\033[1m",  "\033[2m",
-                                        "\033[32m", "\033[31m", "\033[33m"};
-    if (page->use_color) {
-        buf_puts(page->out, CODES[color]);
-    }
-}
-
-// At most `columns` columns of the text, then spaces up to them; `is_right` pads in front.
-static void put_padded(const struct page *page, const char *text, int columns, bool is_right) {
-    int used = 0;
-    size_t bytes = 0;
-    while (text[bytes]) {
-        size_t len = clean_char_length(text + bytes);
-        int wide = len > 0 ? clean_char_columns(text + bytes, len) : 1;
-        if (used + wide > columns) {
-            break;
-        }
-        used += wide;
-        bytes += len > 0 ? len : 1;
-    }
-    if (is_right) {
-        buf_printf(page->out, "%*s", columns - used, "");
-    }
-    buf_append(page->out, text, bytes);
-    if (!is_right) {
-        buf_printf(page->out, "%*s", columns - used, "");
-    }
-}
-
-static int text_columns(const char *text) {
-    int used = 0;
-    while (*text) {
-        size_t len = clean_char_length(text);
-        used += len > 0 ? clean_char_columns(text, len) : 1;
-        text += len > 0 ? len : 1;
-    }
-    return used;
-}
-
-// Ends a line of padded cells without the spaces behind the last text.
-static void end_line(const struct page *page) {
-    struct buf *out = page->out;
-    while (out->len > 0 && out->data[out->len - 1] == ' ') {
-        out->data[--out->len] = '\0';
-    }
-    buf_puts(out, "\n");
-}
-
-// Words wrapped at the page's width, each line after `indent` spaces; the first is in place.
-static void put_wrapped(const struct page *page, const char *text, int indent) {
-    int column = indent;
-    const char *p = text;
-    while (*p) {
-        size_t len = strcspn(p, " ");
-        char word[128];
-        snprintf(word, sizeof word, "%.*s", (int)(len < 100 ? len : 100), p);
-        int wide = text_columns(word);
-        if (column > indent && column + 1 + wide > page->columns) {
-            buf_printf(page->out, "\n%*s", indent, "");
-            column = indent;
-        } else if (column > indent) {
-            buf_puts(page->out, " ");
-            column++;
-        }
-        buf_puts(page->out, word);
-        column += wide;
-        p += len < 100 ? len : 100;
-        p += *p == ' ';
-    }
-    buf_puts(page->out, "\n");
-}
-
-static void put_heading(const struct page *page, const char *text) {
-    buf_puts(page->out, "\n");
-    paint(page, BOLD);
-    put_wrapped(page, text, 0);
-    paint(page, PLAIN);
-}
 
 // ---- head ----
 
-static void put_head(const struct page *page, const struct report_result *result) {
+static void put_head(const struct text_page *page, const struct report_result *result) {
     char line[768], date[FIGURE_BYTES], machine[512];
-    paint(page, BOLD);
-    put_padded(page, result->title, page->columns, false);
-    paint(page, PLAIN);
-    end_line(page);
+    text_paint(page, TEXT_BOLD);
+    text_padded(page, result->title, page->columns, false);
+    text_paint(page, TEXT_PLAIN);
+    text_end_line(page);
     figure_machine(machine, sizeof machine, result);
     snprintf(line, sizeof line, "%s%s%.100s%s%s", machine, machine[0] ? ", " : "",
              result->engine_version, result->engine_version[0] ? ", " : "",
              figure_date(date, result->created_wall_ns));
-    paint(page, DIM);
-    put_wrapped(page, line, 0);
-    paint(page, PLAIN);
+    text_paint(page, TEXT_DIM);
+    text_wrapped(page, line, 0);
+    text_paint(page, TEXT_PLAIN);
 }
 
-static void put_models(const struct page *page, const struct report_result *result) {
+static void put_models(const struct text_page *page, const struct report_result *result) {
     static const char *const ROLES[] = {"base", "vs"};
     buf_puts(page->out, "\n");
     for (size_t i = 0; i < result->n_models; i++) {
@@ -130,41 +41,46 @@ static void put_models(const struct page *page, const struct report_result *resu
         snprintf(runs, sizeof runs, "%s  %zu runs",
                  model->file_bytes ? units_bytes(size, (double)model->file_bytes) : "",
                  model->n_used);
-        int name_columns = page->columns - LABEL_COLUMNS - 24;
-        put_padded(page, result->n_models == 2 ? ROLES[i] : "model", LABEL_COLUMNS, false);
-        put_padded(page, model->name, name_columns, false);
-        put_padded(page, runs, 24, true);
+        int name_columns = page->columns - TEXT_LABEL_COLUMNS - 24;
+        text_padded(page, result->n_models == 2 ? ROLES[i] : "model", TEXT_LABEL_COLUMNS, false);
+        text_padded(page, model->name, name_columns, false);
+        text_padded(page, runs, 24, true);
         buf_puts(page->out, "\n");
     }
 }
 
 // ---- the study's table ----
 
-static void put_cell(const struct page *page, const char *text, int columns, enum color color) {
+static void put_cell(const struct text_page *page, const char *text, int columns,
+                     enum text_color color) {
     buf_puts(page->out, " ");
-    if (color != PLAIN) {
-        paint(page, color);
+    if (color != TEXT_PLAIN) {
+        text_paint(page, color);
     }
-    put_padded(page, text, columns - 1, true);
-    if (color != PLAIN) {
-        paint(page, PLAIN);
+    text_padded(page, text, columns - 1, true);
+    if (color != TEXT_PLAIN) {
+        text_paint(page, TEXT_PLAIN);
     }
 }
 
-static enum color color_of(const struct table_cell *cell) {
-    return !cell->is_number ? DIM : cell->verdict > 0 ? GOOD : cell->verdict < 0 ? BAD : PLAIN;
+static enum text_color color_of(const struct table_cell *cell) {
+    return !cell->is_number    ? TEXT_DIM
+           : cell->verdict > 0 ? TEXT_GOOD
+           : cell->verdict < 0 ? TEXT_BAD
+                               : TEXT_PLAIN;
 }
 
 // One row of the table: a cell per column, picked by `text_of`.
-static void put_row(const struct page *page, const struct table_column *columns, const char *label,
+static void put_row(const struct text_page *page, const struct table_column *columns,
+                    const char *label,
                     const struct table_cell *(*cell_of)(const struct table_column *column)) {
-    put_padded(page, label, LABEL_COLUMNS, false);
+    text_padded(page, label, TEXT_LABEL_COLUMNS, false);
     for (int i = 0; i < page->n_cells; i++) {
         const struct table_cell *cell = cell_of(&columns[i]);
-        bool is_too_long = text_columns(cell->value) >= page->cell_width && !cell->is_number;
+        bool is_too_long = text_width(cell->value) >= page->cell_width && !cell->is_number;
         put_cell(page, is_too_long ? "-" : cell->value, page->cell_width, color_of(cell));
     }
-    end_line(page);
+    text_end_line(page);
 }
 
 static const struct table_cell *cell_of_base(const struct table_column *column) {
@@ -184,10 +100,10 @@ static const struct table_cell *cell_of_times(const struct table_column *column)
 }
 
 // "-63.1 to -60.8 %" is too long for a column of 14: each end of the intervals has a row.
-static void put_ends(const struct page *page, const struct table_column *columns, bool is_low,
+static void put_ends(const struct text_page *page, const struct table_column *columns, bool is_low,
                      const struct table_cell *(*cell_of)(const struct table_column *column)) {
-    put_padded(page, is_low ? "  95 %" : "  CI", LABEL_COLUMNS, false);
-    paint(page, DIM);
+    text_padded(page, is_low ? "  95 %" : "  CI", TEXT_LABEL_COLUMNS, false);
+    text_paint(page, TEXT_DIM);
     for (int i = 0; i < page->n_cells; i++) {
         char text[FIGURE_BYTES];
         str_copy(text, sizeof text, cell_of(&columns[i])->interval);
@@ -197,37 +113,42 @@ static void put_ends(const struct page *page, const struct table_column *columns
         char shown[FIGURE_BYTES + 4];
         snprintf(shown, sizeof shown, "%.*s%s", middle ? (int)(middle - text) : 0, text,
                  middle && is_percent ? " %" : "");
-        put_cell(page, is_low ? shown : end, page->cell_width, PLAIN);
+        put_cell(page, is_low ? shown : end, page->cell_width, TEXT_PLAIN);
     }
-    paint(page, PLAIN);
-    end_line(page);
+    text_paint(page, TEXT_PLAIN);
+    text_end_line(page);
 }
 
-static void put_rule(const struct page *page, int columns) {
-    paint(page, DIM);
+static void put_rule(const struct text_page *page, int columns) {
+    text_paint(page, TEXT_DIM);
     for (int i = 0; i < columns; i++) {
         buf_puts(page->out, "\xe2\x94\x80");
     }
-    paint(page, PLAIN);
+    text_paint(page, TEXT_PLAIN);
     buf_puts(page->out, "\n");
 }
 
-static void put_table_head(const struct page *page, const struct table_column *columns) {
-    put_padded(page, "", LABEL_COLUMNS, false);
+static void put_table_head(const struct text_page *page, const struct table_column *columns) {
+    text_padded(page, "", TEXT_LABEL_COLUMNS, false);
     for (int i = 0; i < page->n_cells; i++) {
-        put_cell(page, columns[i].title, page->cell_width, BOLD);
+        char title[FIGURE_BYTES];
+        str_copy(title, sizeof title, columns[i].title);
+        if (text_width(title) >= page->cell_width) { // its first word
+            title[strcspn(title, " ")] = '\0';
+        }
+        put_cell(page, title, page->cell_width, TEXT_BOLD);
     }
-    end_line(page);
-    put_padded(page, "", LABEL_COLUMNS, false);
+    text_end_line(page);
+    text_padded(page, "", TEXT_LABEL_COLUMNS, false);
     for (int i = 0; i < page->n_cells; i++) {
-        put_cell(page, columns[i].unit, page->cell_width, DIM);
+        put_cell(page, columns[i].unit, page->cell_width, TEXT_DIM);
     }
-    end_line(page);
-    put_rule(page, LABEL_COLUMNS + page->cell_width * page->n_cells);
+    text_end_line(page);
+    put_rule(page, TEXT_LABEL_COLUMNS + page->cell_width * page->n_cells);
 }
 
 // Where energy comes from, and the columns for which there was no room.
-static void put_table_notes(const struct page *page, const struct report_result *result,
+static void put_table_notes(const struct text_page *page, const struct report_result *result,
                             const struct table_column *columns) {
     for (int i = 0; i < TABLE_COLUMNS; i++) {
         char line[8 * FIGURE_BYTES] = "";
@@ -241,20 +162,20 @@ static void put_table_notes(const struct page *page, const struct report_result 
             snprintf(line, sizeof line, "%s: %s", c->title, c->note);
         }
         if (line[0]) {
-            paint(page, DIM);
-            put_wrapped(page, line, 0);
-            paint(page, PLAIN);
+            text_paint(page, TEXT_DIM);
+            text_wrapped(page, line, 0);
+            text_paint(page, TEXT_PLAIN);
         }
     }
 }
 
-static void put_table(const struct page *page, const struct report_result *result) {
+static void put_table(const struct text_page *page, const struct report_result *result) {
     struct table_column columns[TABLE_COLUMNS];
     char heading[160];
     table_fill(result, false, columns);
     snprintf(heading, sizeof heading, "Cost per request, mean over the study's %zu prompt sizes",
              result->model[0].n_cells);
-    put_heading(page, heading);
+    text_heading(page, heading);
     put_table_head(page, columns);
     if (result->n_models == 2) {
         put_row(page, columns, "base", cell_of_base);
@@ -273,28 +194,28 @@ static void put_table(const struct page *page, const struct report_result *resul
 
 // ---- laws ----
 
-static void put_law(const struct page *page, const struct report_model *model, unsigned law,
+static void put_law(const struct text_page *page, const struct report_model *model, unsigned law,
                     const char *label) {
     char text[LAW_TEXT_BYTES], line[LAW_TEXT_BYTES + 64];
     enum metric_id metric = report_law_metric((enum report_law)law);
-    put_padded(page, label, LABEL_COLUMNS, false);
+    text_padded(page, label, TEXT_LABEL_COLUMNS, false);
     if (!model->has_law[law]) {
-        paint(page, DIM);
-        put_wrapped(page, model->law_reason[law], LABEL_COLUMNS);
-        paint(page, PLAIN);
+        text_paint(page, TEXT_DIM);
+        text_wrapped(page, model->law_reason[law], TEXT_LABEL_COLUMNS);
+        text_paint(page, TEXT_PLAIN);
         return;
     }
     const struct law_fit *fit = &model->law[law];
     law_equation(text, fit, metric);
     snprintf(line, sizeof line, "%s   (R\xc2\xb2 %.4f%s)", text, fit->r2,
              fit->has_term[LAW_QUADRATIC] ? ", not linear" : "");
-    put_wrapped(page, line, LABEL_COLUMNS);
+    text_wrapped(page, line, TEXT_LABEL_COLUMNS);
 }
 
-static void put_laws(const struct page *page, const struct report_result *result) {
+static void put_laws(const struct text_page *page, const struct report_result *result) {
     static const enum report_law SHOWN[] = {REPORT_LAW_TIME, REPORT_LAW_CPU, REPORT_LAW_RAM,
                                             REPORT_LAW_ENERGY_GROSS};
-    put_heading(page, "Laws: fixed part + cost per prompt token + cost per generated token");
+    text_heading(page, "Laws: fixed part + cost per prompt token + cost per generated token");
     for (size_t i = 0; i < sizeof SHOWN / sizeof SHOWN[0]; i++) {
         const char *title = metric_info(report_law_metric(SHOWN[i]))->title;
         bool is_pair = result->n_models == 2;
@@ -302,7 +223,7 @@ static void put_laws(const struct page *page, const struct report_result *result
             buf_printf(page->out, "%s\n", title);
         }
         for (size_t m = 0; m < result->n_models; m++) {
-            char label[LABEL_COLUMNS];
+            char label[TEXT_LABEL_COLUMNS];
             snprintf(label, sizeof label, "%.8s",
                      SHOWN[i] == REPORT_LAW_ENERGY_GROSS ? "Energy" : title);
             put_law(page, &result->model[m], SHOWN[i],
@@ -313,16 +234,7 @@ static void put_laws(const struct page *page, const struct report_result *result
 
 // ---- notes ----
 
-// A cut may have split a character.
-static void put_note(const struct page *page, char *text) {
-    clean_text(text);
-    paint(page, WARN);
-    buf_puts(page->out, "! ");
-    paint(page, PLAIN);
-    put_wrapped(page, text, 2);
-}
-
-static void put_flag_note(const struct page *page, const struct report_model *model) {
+static void put_flag_note(const struct text_page *page, const struct report_model *model) {
     char line[512];
     size_t used = 0;
     size_t n_flagged = model->n_used - model->n_clean;
@@ -344,38 +256,38 @@ static void put_flag_note(const struct page *page, const struct report_model *mo
     if (used < sizeof line) {
         snprintf(line + used, sizeof line - used, ")");
     }
-    put_note(page, line);
+    text_note(page, line);
 }
 
-static void put_model_notes(const struct page *page, const struct report_model *model) {
+static void put_model_notes(const struct text_page *page, const struct report_model *model) {
     char line[512];
     put_flag_note(page, model);
     if (model->is_synthetic) {
         snprintf(line, sizeof line,
                  "%.60s: its weights are random, so its cost is real and its answers mean nothing",
                  model->name);
-        put_note(page, line);
+        text_note(page, line);
     }
     if (model->n_used == 0) {
         snprintf(line, sizeof line, "%.60s: no finished run", model->name);
-        put_note(page, line);
+        text_note(page, line);
     }
     if (model->paper.n > 0) {
         snprintf(line, sizeof line,
                  "%.60s: CPU AUC by the paper's 5 Hz method differs from the exact one by %+.1f %% "
                  "(median of %zu)",
                  model->name, model->paper.median_pct, model->paper.n);
-        put_note(page, line);
+        text_note(page, line);
     }
 }
 
-static void put_notes(const struct page *page, const struct report_result *result) {
+static void put_notes(const struct text_page *page, const struct report_result *result) {
     buf_puts(page->out, "\n");
     if (strcmp(result->state, "done") != 0 && result->state[0]) {
         char line[128];
         snprintf(line, sizeof line, "the study is %.20s: figures are of the runs so far",
                  result->state);
-        put_note(page, line);
+        text_note(page, line);
     }
     for (size_t i = 0; i < result->n_models; i++) {
         put_model_notes(page, &result->model[i]);
@@ -386,15 +298,16 @@ bool report_format_text(const struct report_result *result, const struct report_
                         struct buf *out) {
     int columns = options->columns ? options->columns : DEFAULT_COLUMNS;
     columns = columns < MIN_COLUMNS ? MIN_COLUMNS : columns > MAX_COLUMNS ? MAX_COLUMNS : columns;
-    struct page page = {.out = out, .columns = columns, .use_color = options->use_color};
+    struct text_page page = {.out = out, .columns = columns, .use_color = options->use_color};
     page.n_cells =
-        columns < LABEL_COLUMNS + MIN_CELL * TABLE_COLUMNS ? TABLE_COLUMNS - 1 : TABLE_COLUMNS;
-    page.cell_width = (columns - LABEL_COLUMNS) / page.n_cells;
+        columns < TEXT_LABEL_COLUMNS + MIN_CELL * TABLE_COLUMNS ? TABLE_COLUMNS - 1 : TABLE_COLUMNS;
+    page.cell_width = (columns - TEXT_LABEL_COLUMNS) / page.n_cells;
     page.cell_width = page.cell_width > MAX_CELL ? MAX_CELL : page.cell_width;
     put_head(&page, result);
     put_models(&page, result);
     put_table(&page, result);
     put_laws(&page, result);
+    text_vision(&page, result);
     put_notes(&page, result);
     return !out->is_failed;
 }

@@ -109,10 +109,62 @@ void table_fill_column(const struct report_result *result, enum metric_id metric
     }
 }
 
+// ---- right answers, where answers were scored and similarity was not measured ----
+
+static bool has_right_only(const struct report_result *result) {
+    bool has_right = false;
+    for (size_t i = 0; i < result->n_models; i++) {
+        const struct report_model *model = &result->model[i];
+        if (model->metric[METRIC_accuracy].all.n_cells > 0) {
+            return false;
+        }
+        has_right |= model->vision.right.n > 0;
+    }
+    return has_right;
+}
+
+static void fill_right_cell(const struct report_accuracy *right, struct table_cell *out) {
+    *out = (struct table_cell){.is_number = right->n > 0};
+    if (!out->is_number) {
+        str_copy(out->value, sizeof out->value, "not measured");
+        return;
+    }
+    snprintf(out->value, sizeof out->value, "%.1f",
+             100 * (double)right->n_right / (double)right->n);
+    snprintf(out->interval, sizeof out->interval, "%.1f to %.1f", 100 * right->ci95.low,
+             100 * right->ci95.high);
+    snprintf(out->note, sizeof out->note, "of %zu questions", right->n);
+}
+
+static void fill_right(const struct report_result *result, struct table_column *out) {
+    const struct report_right_change *change = &result->right_change;
+    *out = (struct table_column){.metric = METRIC_accuracy, .unit = "%"};
+    str_copy(out->title, sizeof out->title, "Right answers");
+    size_t used = 0;
+    for (size_t i = 0; i < result->n_models; i++) {
+        const struct report_accuracy *right = &result->model[i].vision.right;
+        fill_right_cell(right, &out->model[i]);
+        used += (size_t)snprintf(out->note + used, sizeof out->note - used, "%s%zu of %zu",
+                                 i ? " and " : "", right->n_right, right->n);
+    }
+    snprintf(out->note + used, sizeof out->note - used, " questions%s",
+             result->n_models == 2 ? "; the change in points" : "");
+    if (result->n_models == 2 && change->n > 0) {
+        out->change.is_number = true;
+        out->change.verdict = change->ci95.low > 0 ? 1 : change->ci95.high < 0 ? -1 : 0;
+        snprintf(out->change.value, sizeof out->change.value, "%+.1f", change->points);
+        snprintf(out->change.interval, sizeof out->change.interval, "%+.1f to %+.1f",
+                 change->ci95.low, change->ci95.high);
+    }
+}
+
 void table_fill(const struct report_result *result, bool is_reference,
                 struct table_column out[TABLE_COLUMNS]) {
     for (size_t i = 0; i < TABLE_COLUMNS; i++) {
         table_fill_column(result, COLUMNS[i].metric, is_reference, &out[i]);
         str_copy(out[i].title, sizeof out[i].title, COLUMNS[i].title);
+        if (COLUMNS[i].metric == METRIC_accuracy && has_right_only(result)) {
+            fill_right(result, &out[i]);
+        }
     }
 }

@@ -1,5 +1,6 @@
 // The study's own table: for each model CPU AUC, RAM AUC, throughput, energy and accuracy, and the
-// change between them, as texts that every format lays out its own way.
+// change between them, as texts that every format lays out its own way. Where answers were scored
+// and their similarity was not measured, the last column is the share that was right.
 #ifndef WATTLAW_REPORT_TABLE_H
 #define WATTLAW_REPORT_TABLE_H
 
