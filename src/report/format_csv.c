@@ -1,5 +1,5 @@
 // One line per record, RFC 4180 quoting, '.' decimals, empty where not measured. The columns follow
-// metrics.def and the energy sources that occur.
+// metrics.def, what the model saw, and the energy sources that occur.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,6 +83,19 @@ static void put_source(struct buf *out, const struct record *record,
     buf_puts(out, ",,,,,");
 }
 
+static void put_vision(struct buf *out, const struct record_vision *seen) {
+    if (seen->n_images == 0) {
+        buf_puts(out, ",,,,,,,,");
+        return;
+    }
+    buf_printf(out, ",%u,%u,%u,", seen->n_images, seen->width, seen->height);
+    if (seen->effective_pixels > 0) { // else the family does not tell
+        buf_printf(out, "%llu", (unsigned long long)seen->effective_pixels);
+    }
+    buf_printf(out, ",%u,%u,%u,%u", seen->image_tokens, seen->n_views, seen->image_min_tokens,
+               seen->image_max_tokens);
+}
+
 static void put_record(struct buf *out, const struct report_model *model, const char *role,
                        const struct record *record, const struct source_list *sources) {
     char flags[256];
@@ -95,6 +108,7 @@ static void put_record(struct buf *out, const struct report_model *model, const 
     for (unsigned i = 0; i < METRIC_COUNT; i++) {
         put_number(out, record->value[i]);
     }
+    put_vision(out, &record->vision);
     for (size_t i = 0; i < sources->n; i++) {
         put_source(out, record, sources->source[i]);
     }
@@ -112,6 +126,8 @@ bool report_format_csv(const struct report_result *result, const struct report_o
     for (unsigned i = 0; i < METRIC_COUNT; i++) {
         buf_printf(out, ",%s", metric_info((enum metric_id)i)->id);
     }
+    buf_puts(out, ",n_images,image_width,image_height,effective_pixels,image_tokens,n_views,"
+                  "image_min_tokens,image_max_tokens");
     for (size_t i = 0; i < sources.n; i++) {
         put_source_header(out, sources.source[i]);
     }

@@ -10,7 +10,7 @@
 
 #include "base/json.h"
 #include "report/clean.h"
-#include "report_sample.h"
+#include "report_vision_sample.h"
 
 static struct report_result *build(const struct report_input *input) {
     struct report_result *result;
@@ -117,6 +117,25 @@ static void text_fits_the_terminal(void **state) {
         char *text = write_as(result, REPORT_FORMAT_text, &options);
         assert_in_range(widest_line(text), 40, (unsigned long)COLUMNS[i]);
         assert_null(strchr(text, '\033'));
+        free(text);
+    }
+    report_result_free(result);
+}
+
+static void images_fit_the_terminal(void **state) {
+    (void)state;
+    static struct images_sample samples[2];
+    images_sample_fill(&samples[0], 0);
+    images_sample_fill(&samples[1], 1);
+    struct report_input input = images_input(&samples[0], &samples[1]);
+    input.model[1].name = "a name that goes on and on beyond any terminal's right edge, and then "
+                          "some more of it";
+    struct report_result *result = build(&input);
+    static const int COLUMNS[] = {60, 72, 80, 140};
+    for (size_t i = 0; i < sizeof COLUMNS / sizeof COLUMNS[0]; i++) {
+        const struct report_options options = {.columns = COLUMNS[i]};
+        char *text = write_as(result, REPORT_FORMAT_text, &options);
+        assert_in_range(widest_line(text), 40, (unsigned long)COLUMNS[i]);
         free(text);
     }
     report_result_free(result);
@@ -241,7 +260,7 @@ static void every_csv_line_has_all_columns(void **state) {
     char *csv = write_as(result, REPORT_FORMAT_csv, NULL);
     const char *p = csv;
     int n_columns = count_fields(&p), n_lines = 0;
-    assert_int_equal(n_columns, 11 + METRIC_COUNT + 2 * 5);
+    assert_int_equal(n_columns, 11 + METRIC_COUNT + 8 + 2 * 5);
     while (*p) {
         assert_int_equal(count_fields(&p), n_columns);
         n_lines++;
@@ -251,7 +270,75 @@ static void every_csv_line_has_all_columns(void **state) {
     report_result_free(result);
 }
 
+static void csv_has_what_the_model_saw(void **state) {
+    (void)state;
+    static struct images_sample sample;
+    images_sample_fill(&sample, 0);
+    sample.records[SAMPLE_RECORDS + 1].vision.effective_pixels = 0; // the family does not tell
+    struct report_input input = images_input(&sample, NULL);
+    struct report_result *result = build(&input);
+    char *csv = write_as(result, REPORT_FORMAT_csv, NULL);
+    assert_non_null(strstr(csv, ",n_images,image_width,image_height,effective_pixels,image_tokens,"
+                                "n_views,image_min_tokens,image_max_tokens,powercap.cpu.gross_j"));
+    assert_non_null(strstr(csv, ",1,100,100,12544,16,1,0,0,"));
+    assert_non_null(strstr(csv, ",1,148,148,,25,1,0,0,"));
+    assert_non_null(strstr(csv, ",1,640,640,112896,144,1,0,144,"));
+    const char *p = csv;
+    int n_columns = count_fields(&p);
+    while (*p) {
+        assert_int_equal(count_fields(&p), n_columns);
+    }
+    free(csv);
+    report_result_free(result);
+}
+
 // ---- JSON ----
+
+static json_t *at(json_t *object, const char *key) {
+    json_t *value = json_object_get(object, key);
+    if (!value) {
+        fail_msg("no key '%s'", key);
+    }
+    return value;
+}
+
+static void json_carries_the_second_law(void **state) {
+    (void)state;
+    static struct images_sample samples[2];
+    struct wl_err err = {0};
+    json_t *root;
+    images_sample_fill(&samples[0], 0);
+    images_sample_fill(&samples[1], 1);
+    struct report_input input = images_input(&samples[0], &samples[1]);
+    struct report_result *result = build(&input);
+    char *text = write_as(result, REPORT_FORMAT_json, NULL);
+    assert_int_equal(wl_json_parse(text, strlen(text), &root, &err), WL_OK);
+    json_t *model = json_array_get(at(root, "models"), 1);
+    json_t *images = at(model, "images"), *answers = at(model, "answers");
+    assert_string_equal(wl_json_opt_string(images, "law_x", ""), "effective_kilopixels");
+    json_t *law = at(at(images, "laws"), "image_s");
+    assert_non_null(strstr(wl_json_opt_string(law, "equation", ""), "kpx"));
+    assert_int_equal(json_array_size(at(images, "budgets")), IMAGES_BUDGETS);
+    json_t *budget = json_array_get(at(images, "budgets"), 1);
+    assert_int_equal(wl_json_opt_i64(budget, "image_max_tokens", 0), IMAGES_SMALL_TOKENS);
+    assert_int_equal(json_array_size(at(budget, "points")), IMAGES_SIZES);
+    json_t *point = json_array_get(at(budget, "points"), 0);
+    assert_true(wl_json_opt_double(at(at(point, "costs"), "image_s"), "mean", 0) > 0);
+    json_t *knee = at(at(budget, "knees"), "image_s");
+    assert_true(wl_json_opt_bool(knee, "is_within_grid_step", false));
+    assert_true(wl_json_opt_bool(knee, "is_moved", false));
+    assert_string_equal(wl_json_opt_string(at(budget, "tokens"), "shape", ""), "flat-after");
+    assert_int_equal(json_array_size(at(at(budget, "tokens"), "counts")), 80);
+    assert_int_equal(json_array_size(at(answers, "groups")), IMAGES_GROUPS);
+    assert_int_equal(wl_json_opt_i64(answers, "saving", -1), 2);
+    json_t *group = json_array_get(at(answers, "groups"), 3);
+    assert_true(wl_json_opt_double(group, "change_points", 0) < -14);
+    assert_int_equal(json_array_size(at(group, "kinds")), 2);
+    assert_true(wl_json_opt_double(at(root, "right_change"), "points", 1) == 0);
+    json_decref(root);
+    free(text);
+    report_result_free(result);
+}
 
 static void json_carries_everything(void **state) {
     (void)state;
@@ -276,6 +363,8 @@ static void json_carries_everything(void **state) {
     assert_true(json_is_null(json_object_get(accuracy, "mean")));
     json_t *law = json_object_get(json_object_get(model, "laws"), "time_s");
     assert_non_null(json_object_get(law, "equation"));
+    assert_null(json_object_get(model, "images")); // text alone, nothing scored
+    assert_null(json_object_get(model, "answers"));
     json_t *change = json_object_get(json_object_get(root, "change"), "time_s");
     assert_string_equal(wl_json_opt_string(change, "verdict", ""), "better");
     assert_true(json_object_get(json_object_get(root, "roi"), "saved_year") != NULL);
@@ -351,11 +440,14 @@ int main(void) {
         cmocka_unit_test(text_of_two_models),
         cmocka_unit_test(text_of_one_model),
         cmocka_unit_test(text_fits_the_terminal),
+        cmocka_unit_test(images_fit_the_terminal),
         cmocka_unit_test(colour_only_on_request),
         cmocka_unit_test(names_cannot_act_on_the_terminal),
         cmocka_unit_test(csv_of_tiny_study),
         cmocka_unit_test(every_csv_line_has_all_columns),
+        cmocka_unit_test(csv_has_what_the_model_saw),
         cmocka_unit_test(json_carries_everything),
+        cmocka_unit_test(json_carries_the_second_law),
         cmocka_unit_test(json_of_hostile_names_parses),
         cmocka_unit_test(formats_are_found_by_name),
         cmocka_unit_test(too_small_a_buffer_is_an_error),
