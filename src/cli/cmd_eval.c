@@ -34,7 +34,7 @@ static const struct poptOption OPTIONS[] = {
     {"tasks", 0, POPT_ARG_STRING, &given.tasks, 0, "the questions, one JSON object per line",
      "FILE"},
     {"limit", 0, POPT_ARG_INT, &given.limit, 0,
-     "ask only N items, evenly spread over the file (default: all)", "N"},
+     "ask only N items, drawn once and for all; a larger N has them too (default: all)", "N"},
     {"max-tokens", 'n', POPT_ARG_INT, &given.max_tokens, 0,
      "longest answer, where the item says nothing (default: 64)", "N"},
     {"raw", 0, POPT_ARG_NONE, &given.raw, 0,
@@ -94,7 +94,7 @@ static enum wl_status read_tasks(struct eval *eval, struct wl_err *err) {
     }
     buf_release(&text);
     if (status == WL_OK && given.limit) {
-        task_set_thin(&eval->tasks, (size_t)given.limit);
+        status = task_set_draw(&eval->tasks, (size_t)given.limit, err);
     }
     folder_of(given.tasks, eval->images_dir);
     return status;
@@ -391,7 +391,7 @@ static int run(struct cli_context *context) {
 
 static const struct cli_example EXAMPLES[] = {
     {"wattlaw eval -m model.gguf --tasks questions.jsonl", "accuracy and energy by kind"},
-    {"wattlaw eval -m small.gguf --tasks questions.jsonl --answers small.jsonl --vs big.jsonl",
+    {"wattlaw eval -m small.gguf --tasks q.jsonl --answers small.jsonl --vs big.jsonl",
      "the same, against the kept answers of another model"},
     {"wattlaw eval -m vlm.gguf --mmproj mmproj.gguf --tasks panels.jsonl --floor 90",
      "images too; exit code 4 when less than 90 % are right"},

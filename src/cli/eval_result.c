@@ -18,18 +18,19 @@ static enum wl_status compare(struct eval_result *result, const struct eval_side
     const struct eval_side *side = result->side;
     struct tally_answer *base = malloc((side->n + 1) * sizeof *base);
     struct tally_answer *changed = malloc((side->n + 1) * sizeof *changed);
-    enum wl_status status =
-        base && changed ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for the comparison");
+    if (!base || !changed) {
+        free(base);
+        free(changed);
+        return wl_err_set(err, WL_MEMORY, "no memory for the comparison");
+    }
     size_t n = 0;
-    for (size_t i = 0; status == WL_OK && i < side->n; i++) {
+    for (size_t i = 0; i < side->n; i++) {
         if (side->has_answer[i] && vs->has_answer[i]) {
             base[n] = vs->answers[i];
             changed[n++] = side->answers[i];
         }
     }
-    if (status == WL_OK) {
-        status = tally_compare(base, changed, n, BOOTSTRAP_SEED, &result->pair, err);
-    }
+    enum wl_status status = tally_compare(base, changed, n, BOOTSTRAP_SEED, &result->pair, err);
     if (status != WL_OK) {
         wl_err_prefix(err, "--vs '%s'", result->vs);
     }

@@ -44,7 +44,7 @@ static char to_lower(char c) {
 }
 
 char *plain_fold(const char *text) {
-    char *out = malloc(strlen(text) + 1);
+    char *out = calloc(strlen(text) + 1, 1);
     if (!out) {
         return NULL;
     }

@@ -39,8 +39,13 @@ static size_t draws_for(size_t n) {
 
 // ---- one run
 
+// An answer in the order of kinds.
+struct ref {
+    const struct tally_answer *answer;
+};
+
 struct cost_sample {
-    const struct tally_answer *const *answers;
+    const struct ref *answers;
     enum tally_cost_id id;
 };
 
@@ -49,19 +54,19 @@ static double right_per_cost(const size_t *rows, size_t n, void *context) {
     const struct cost_sample *sample = context;
     double total = 0, n_right = 0;
     for (size_t i = 0; i < n; i++) {
-        const struct tally_answer *answer = sample->answers[rows[i]];
+        const struct tally_answer *answer = sample->answers[rows[i]].answer;
         total += answer->cost[sample->id];
         n_right += answer->is_right;
     }
     return total > 0 ? n_right / total : (double)NAN;
 }
 
-static void sum_cost(const struct tally_answer *const *answers, const struct tally_line *line,
+static void sum_cost(const struct ref *answers, const struct tally_line *line,
                      enum tally_cost_id id, uint64_t seed, struct tally_cost *out) {
     double total = 0, variance = 0;
     for (size_t i = 0; i < line->n; i++) {
-        double sd = answers[i]->cost_sd[id];
-        total += answers[i]->cost[id];
+        double sd = answers[i].answer->cost_sd[id];
+        total += answers[i].answer->cost[id];
         variance += sd * sd;
     }
     *out = (struct tally_cost){NAN, NAN, NAN, NAN, UNKNOWN};
@@ -85,15 +90,14 @@ static void sum_cost(const struct tally_answer *const *answers, const struct tal
     }
 }
 
-static void fill_line(const struct tally_answer *const *answers, size_t n, uint64_t seed,
-                      struct tally_line *out) {
+static void fill_line(const struct ref *answers, size_t n, uint64_t seed, struct tally_line *out) {
     out->n = n;
     for (size_t i = 0; i < n; i++) {
-        out->n_right += answers[i]->is_right;
-        out->n_empty += answers[i]->defect == SCORE_EMPTY;
-        out->n_looping += answers[i]->defect == SCORE_LOOPING;
-        out->prompt_tokens += answers[i]->prompt_tokens;
-        out->generated_tokens += answers[i]->generated_tokens;
+        out->n_right += answers[i].answer->is_right;
+        out->n_empty += answers[i].answer->defect == SCORE_EMPTY;
+        out->n_looping += answers[i].answer->defect == SCORE_LOOPING;
+        out->prompt_tokens += answers[i].answer->prompt_tokens;
+        out->generated_tokens += answers[i].answer->generated_tokens;
     }
     out->accuracy = n ? (double)out->n_right / (double)n : (double)NAN;
     out->accuracy_ci95 = tally_wilson(out->n_right, n, 0.95);
@@ -104,28 +108,28 @@ static void fill_line(const struct tally_answer *const *answers, size_t n, uint6
 
 // By kind; within one in the order of the run, so that the same seed draws the same.
 static int compare_kinds(const void *a, const void *b) {
-    const struct tally_answer *const *x = a, *const *y = b;
-    int order = strcmp((*x)->kind, (*y)->kind);
-    return order ? order : (*x > *y) - (*x < *y);
+    const struct tally_answer *x = ((const struct ref *)a)->answer;
+    const struct tally_answer *y = ((const struct ref *)b)->answer;
+    int order = strcmp(x->kind, y->kind);
+    return order ? order : (x > y) - (x < y);
 }
 
-static size_t count_kinds(const struct tally_answer *const *sorted, size_t n) {
+static size_t count_kinds(const struct ref *sorted, size_t n) {
     size_t n_kinds = n > 0;
     for (size_t i = 1; i < n; i++) {
-        n_kinds += strcmp(sorted[i]->kind, sorted[i - 1]->kind) != 0;
+        n_kinds += strcmp(sorted[i].answer->kind, sorted[i - 1].answer->kind) != 0;
     }
     return n_kinds;
 }
 
-static void fill_kinds(const struct tally_answer *const *sorted, size_t n, uint64_t seed,
-                       struct tally *out) {
+static void fill_kinds(const struct ref *sorted, size_t n, uint64_t seed, struct tally *out) {
     size_t begin = 0;
     for (size_t end = 1; end <= n; end++) {
-        if (end < n && strcmp(sorted[end]->kind, sorted[begin]->kind) == 0) {
+        if (end < n && strcmp(sorted[end].answer->kind, sorted[begin].answer->kind) == 0) {
             continue;
         }
         struct tally_line *line = &out->kinds[out->n_kinds++];
-        str_copy(line->kind, sizeof line->kind, sorted[begin]->kind);
+        str_copy(line->kind, sizeof line->kind, sorted[begin].answer->kind);
         fill_line(sorted + begin, end - begin, seed, line);
         begin = end;
     }
@@ -134,17 +138,17 @@ static void fill_kinds(const struct tally_answer *const *sorted, size_t n, uint6
 enum wl_status tally_make(const struct tally_answer *answers, size_t n, uint64_t seed,
                           struct tally *out, struct wl_err *err) {
     *out = (struct tally){0};
-    const struct tally_answer **sorted = malloc((n ? n : 1) * sizeof *sorted);
+    struct ref *sorted = calloc(n + 1, sizeof *sorted);
     if (!sorted) {
         return wl_err_set(err, WL_MEMORY, "no memory for a table of %zu answers", n);
     }
     for (size_t i = 0; i < n; i++) {
-        sorted[i] = &answers[i];
+        sorted[i].answer = &answers[i];
     }
     fill_line(sorted, n, seed, &out->all);
     qsort(sorted, n, sizeof *sorted, compare_kinds);
     size_t n_kinds = count_kinds(sorted, n);
-    out->kinds = calloc(n_kinds ? n_kinds : 1, sizeof *out->kinds);
+    out->kinds = calloc(n_kinds + 1, sizeof *out->kinds);
     if (out->kinds) {
         fill_kinds(sorted, n, seed, out);
     }

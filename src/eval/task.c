@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/rng.h"
 #include "base/str.h"
 
+static const uint64_t DRAW_SEED = 1;
 static const char *const KEYS[] = {"id",         "kind",   "prompt",    "images",
                                    "reference",  "scorer", "tolerance", "tolerance_rel",
                                    "max_tokens", NULL};
@@ -84,7 +86,7 @@ static enum wl_status take_name(const json_t *object, const char *key, size_t si
 static enum wl_status take_id(const json_t *object, size_t line, char **out, struct wl_err *err) {
     if (json_object_get(object, "id")) {
         enum wl_status status = take_name(object, "id", TASK_ID_BYTES, out, err);
-        bool is_empty = status == WL_OK && !(*out)[0];
+        bool is_empty = status == WL_OK && *out && !(*out)[0];
         return is_empty ? wl_err_set(err, WL_INPUT, "key 'id': expected text, found none") : status;
     }
     char text[32];
@@ -398,8 +400,9 @@ static int compare_ids(const void *a, const void *b) {
 
 static enum wl_status check_ids(const struct reader *reader, struct wl_err *err) {
     size_t n = reader->set->n;
-    struct id_line *ids = malloc(n * sizeof *ids);
-    if (!ids) {
+    struct id_line *ids = malloc((n + 1) * sizeof *ids);
+    if (!ids || !reader->lines) {
+        free(ids);
         return no_memory(err);
     }
     for (size_t i = 0; i < n; i++) {
@@ -449,19 +452,38 @@ void task_set_release(struct task_set *set) {
     *set = (struct task_set){0};
 }
 
-void task_set_thin(struct task_set *set, size_t n) {
+// Every k-th item would miss kinds that alternate.
+enum wl_status task_set_draw(struct task_set *set, size_t n, struct wl_err *err) {
     if (n == 0 || n >= set->n) {
-        return;
+        return WL_OK;
     }
-    size_t kept = 0;
+    uint32_t *order = calloc(set->n, sizeof *order);
+    bool *is_kept = calloc(set->n, sizeof *is_kept);
+    if (!order || !is_kept) {
+        free(order);
+        free(is_kept);
+        return no_memory(err);
+    }
+    struct rng rng;
+    rng_seed(&rng, DRAW_SEED);
     for (size_t i = 0; i < set->n; i++) {
-        if (i == kept * set->n / n && kept < n) {
-            struct task_item item = set->items[i];
-            set->items[i] = (struct task_item){0};
-            set->items[kept++] = item;
+        order[i] = (uint32_t)i;
+    }
+    rng_shuffle_u32(&rng, order, set->n);
+    for (size_t i = 0; i < n; i++) {
+        is_kept[order[i]] = true;
+    }
+    size_t n_kept = 0;
+    for (size_t i = 0; i < set->n; i++) {
+        struct task_item item = set->items[i];
+        if (is_kept[i]) {
+            set->items[n_kept++] = item;
         } else {
-            release_item(&set->items[i]);
+            release_item(&item);
         }
     }
-    set->n = kept;
+    set->n = n_kept;
+    free(order);
+    free(is_kept);
+    return WL_OK;
 }

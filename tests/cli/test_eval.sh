@@ -92,8 +92,10 @@ expect_json 'without asking' 'd["n_kept"] == 4 and d["all"]["n_right"] == 4'
 expect_code 0 'compares two runs' trusting "${ask[@]}" --tasks tasks.jsonl --answers second.jsonl --vs before.jsonl --json
 expect_json 'item by item' 'd["vs"]["n"] == 4 and d["vs"]["difference"] == 0 and d["vs"]["n_both"] == 3 and d["vs"]["p_equal"] == 1'
 
-expect_code 0 'asks fewer' trusting "${ask[@]}" --tasks tasks.jsonl --limit 2 --json
-expect_json 'evenly spread' 'd["all"]["n"] == 2 and [k["kind"] for k in d["kinds"]] == ["story", "word"]'
+expect_code 0 'asks fewer' trusting "${ask[@]}" --tasks tasks.jsonl --limit 2 --answers few.jsonl --json
+expect_json 'two of four' 'd["all"]["n"] == 2'
+expect_code 0 'then more' trusting "${ask[@]}" --tasks tasks.jsonl --limit 3 --answers few.jsonl --json
+expect_json 'the two are among them' 'd["n_kept"] == 2 and d["all"]["n"] == 3'
 
 # ---- the floor
 

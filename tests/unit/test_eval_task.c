@@ -151,12 +151,46 @@ static void test_limits(void **state) {
     buf_release(&text);
 }
 
+static size_t find(const struct task_set *set, const char *id) {
+    size_t i = 0;
+    while (i < set->n && strcmp(set->items[i].id, id) != 0) {
+        i++;
+    }
+    return i;
+}
+
+// The same items each time, in their order, and a larger draw has the smaller one's.
+static void test_draw(void **state) {
+    (void)state;
+    struct buf text;
+    struct task_set few, more;
+    buf_init(&text, 1 << 20);
+    for (int i = 0; i < 100; i++) {
+        buf_puts(&text, "{\"prompt\":\"a\",\"reference\":\"1\"}\n");
+    }
+    assert_int_equal(parse(text.data, &few, NULL), WL_OK);
+    assert_int_equal(parse(text.data, &more, NULL), WL_OK);
+    assert_int_equal(task_set_draw(&few, 10, NULL), WL_OK);
+    assert_int_equal(task_set_draw(&more, 30, NULL), WL_OK);
+    assert_true(few.n == 10 && more.n == 30);
+    for (size_t i = 0, last = 0; i < few.n; i++) {
+        size_t at = find(&more, few.items[i].id);
+        assert_true(at < more.n && (i == 0 || at > last));
+        last = at;
+    }
+    assert_int_equal(task_set_draw(&few, 10, NULL), WL_OK);
+    assert_int_equal(task_set_draw(&few, 0, NULL), WL_OK);
+    assert_int_equal(few.n, 10);
+    task_set_release(&few);
+    task_set_release(&more);
+    buf_release(&text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_item),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_nul_byte),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_whole_item), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_nul_byte),   cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_draw),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
