@@ -30,7 +30,7 @@ static const struct poptOption OPTIONS[] = {
     {"model", 'm', POPT_ARG_STRING, &given.model, 0,
      "GGUF file, or a name that 'wattlaw models' lists", "MODEL"},
     {"mmproj", 0, POPT_ARG_STRING, &given.mmproj, 0,
-     "image encoder of the model, for items with images", "FILE"},
+     "image encoder, for items with images (default: the one that belongs to the model)", "FILE"},
     {"tasks", 0, POPT_ARG_STRING, &given.tasks, 0, "the questions, one JSON object per line",
      "FILE"},
     {"limit", 0, POPT_ARG_INT, &given.limit, 0,
@@ -100,11 +100,20 @@ static enum wl_status read_tasks(struct eval *eval, struct wl_err *err) {
     return status;
 }
 
+static bool have_images(const struct task_set *tasks) {
+    size_t i = 0;
+    while (i < tasks->n && tasks->items[i].n_images == 0) {
+        i++;
+    }
+    return i < tasks->n;
+}
+
 static enum wl_status resolve_models(struct eval *eval, struct wl_err *err) {
     enum wl_status status = catalog_resolve(NULL, given.model, eval->model_path, err);
     eval->subject.model_path = eval->model_path;
-    if (status == WL_OK && given.mmproj) {
-        status = catalog_resolve(NULL, given.mmproj, eval->mmproj_path, err);
+    if (status == WL_OK && (given.mmproj || have_images(&eval->tasks))) {
+        status = given.mmproj ? catalog_resolve(NULL, given.mmproj, eval->mmproj_path, err)
+                              : catalog_find_mmproj(eval->model_path, eval->mmproj_path, err);
         eval->subject.mmproj_path = eval->mmproj_path;
     }
     return status;
@@ -305,7 +314,7 @@ static enum wl_status prepare(struct eval *eval, struct wl_err *err) {
     if (status != WL_OK || (status = resolve_models(eval, err)) != WL_OK) {
         return status;
     }
-    status = eval_check(&eval->tasks, eval->images_dir, given.mmproj != NULL, err);
+    status = eval_check(&eval->tasks, eval->images_dir, eval->subject.mmproj_path, err);
     if (status != WL_OK) {
         wl_err_prefix(err, "tasks '%s'", given.tasks);
         return status;
@@ -391,7 +400,7 @@ static int run(struct cli_context *context) {
 
 static const struct cli_example EXAMPLES[] = {
     {"wattlaw eval -m model.gguf --tasks questions.jsonl", "accuracy and energy by kind"},
-    {"wattlaw eval -m small.gguf --tasks q.jsonl --answers small.jsonl --vs big.jsonl",
+    {"wattlaw eval -m s.gguf --tasks q.jsonl --answers s.jsonl --vs big.jsonl",
      "the same, against the kept answers of another model"},
     {"wattlaw eval -m vlm.gguf --mmproj mmproj.gguf --tasks panels.jsonl --floor 90",
      "images too; exit code 4 when less than 90 % are right"},

@@ -49,7 +49,9 @@ refuse 'an unknown scorer' '{"prompt": "a", "reference": "b", "scorer": "bleu"}'
 refuse 'a reference that is no number' '{"prompt": "a", "reference": "b", "scorer": "number"}' 'expected a number'
 refuse 'two equal ids' '{"id": "x", "prompt": "a", "reference": "b"}
 {"id": "x", "prompt": "a", "reference": "b"}' "line 2: id 'x' was used in line 1"
-refuse 'images without an encoder' '{"prompt": "a", "reference": "b", "images": ["c.png"]}' "item 'line 1': .*--mmproj"
+printf '{"prompt": "a", "reference": "b", "images": ["c.png"]}\n' >bad.jsonl
+expect_code 1 'refuses images without an encoder' "${ask[@]}" --tasks bad.jsonl
+expect_err_grep 'and says what to give' '--mmproj'
 
 # ---- a run
 
@@ -126,6 +128,25 @@ export FAKE_ENGINE_RUN_MS=0
 expect_code 0 'the same command goes on' trusting "${ask[@]}" --tasks long.jsonl --answers long-answers.jsonl --json
 expect_json 'and ends with all' 'd["n_kept"] >= 2 and d["all"]["n"] == 200 and d["all"]["n_right"] == 200'
 
+# ---- images, relative to the task file's folder
+
+mkdir -p pictures
+cp "$WATTLAW_SOURCE_DIR/fuzz/corpus/image/444.jpg" pictures/
+printf 'GGUF' >mmproj.gguf
+cat >pictures/tasks.jsonl <<'EOF'
+{"id": "one", "prompt": "What is it?", "images": ["444.jpg"], "reference": "once", "scorer": "contains"}
+{"id": "two", "prompt": "<__media__> or <__media__>?", "images": ["444.jpg", "444.jpg"], "reference": "once", "scorer": "contains"}
+EOF
+see=("${ask[@]}" --mmproj mmproj.gguf --tasks pictures/tasks.jsonl)
+expect_code 0 'asks about images' trusting "${see[@]}" --answers seen.jsonl
+ok 'as many as the item has' sh -c "tail -n 2 seen.jsonl | jq -se '[.[].record.vision.n_images] == [1, 2]'"
+cp "$WATTLAW_SOURCE_DIR/fuzz/corpus/image/p.png" pictures/444.jpg
+expect_code 1 'notices that an image has changed' "${see[@]}" --answers seen.jsonl
+expect_err_grep 'and says so' "item 'one' had another prompt, image"
+rm pictures/444.jpg
+expect_code 1 'misses an image before a model is loaded' "${see[@]}"
+expect_err_grep 'and says whose' "item 'one': .*pictures/444.jpg"
+
 # ---- the real engine
 
 WATTLAW_ENGINE=$real_engine
@@ -137,3 +158,13 @@ cat >real.jsonl <<'EOF'
 EOF
 expect_code 0 'a real model answers' trusting "$WATTLAW" eval -m "$model" --tasks real.jsonl --json
 [ "$model_is_real" = 0 ] || expect_json 'in English' 'd["all"]["n_right"] >= 1'
+
+vlm=${WATTLAW_TEST_MODELS:-}/proto-vlm
+[ -f "$vlm-text-f16.gguf" ] || exit
+cp "$WATTLAW_SOURCE_DIR/fuzz/corpus/image/p.png" p.png
+printf '{"prompt": "Is the panel dark or light?", "images": ["p.png"], "reference": ["dark", "light"], "max_tokens": 4}\n' >look.jsonl
+expect_code 0 'a real model looks' trusting "$WATTLAW" eval -m "$vlm-text-f16.gguf" --mmproj "$vlm-mmproj-f16.gguf" --tasks look.jsonl --json
+expect_json 'and answers the question' 'd["all"]["n_right"] == 1'
+printf 'no picture' >p.png
+expect_code 1 'a broken image ends the run' "$WATTLAW" eval -m "$vlm-text-f16.gguf" --mmproj "$vlm-mmproj-f16.gguf" --tasks look.jsonl
+expect_err_grep 'and is named' "item 'line 1': 'p.png': not a JPEG, PNG or WebP"
