@@ -353,6 +353,36 @@ void svg_rule(struct svg_plot *plot, const char *css, double y) {
                py(plot, y), plot->right);
 }
 
+static bool is_inside_x(const struct svg_plot *plot, double x) {
+    return isfinite(x) && x >= plot->x.min && x <= plot->x.max;
+}
+
+void svg_vertical(struct svg_plot *plot, const char *css, double x) {
+    if (is_inside_x(plot, x)) {
+        buf_printf(plot->out, "<path class=\"%s\" d=\"M%.1f %.1fV%.1f\"/>", css, px(plot, x),
+                   plot->top, plot->bottom);
+    }
+}
+
+void svg_strip(struct svg_plot *plot, const char *css, double x0, double x1) {
+    if (!isfinite(x0) || !isfinite(x1) || x1 < plot->x.min || x0 > plot->x.max) {
+        return;
+    }
+    buf_printf(plot->out, "<path class=\"strip %s\" d=\"M%.1f %.1fH%.1fV%.1fH%.1fZ\"/>", css,
+               px(plot, fmax(x0, plot->x.min)), plot->top, px(plot, fmin(x1, plot->x.max)),
+               plot->bottom, px(plot, fmax(x0, plot->x.min)));
+}
+
+void svg_diamond(struct svg_plot *plot, const char *css, double x, double y, double radius,
+                 const char *tip) {
+    if (isfinite(x) && isfinite(y)) {
+        buf_printf(plot->out, "<path class=\"%s\" d=\"M%.1f %.1fl%.1f %.1fl%.1f %.1fl%.1f %.1fZ\"",
+                   css, px(plot, x), py(plot, y) - radius, radius, radius, -radius, radius, -radius,
+                   -radius);
+        put_tip(plot, tip, "path");
+    }
+}
+
 void svg_bar(struct svg_plot *plot, const char *css, double x0, double x1, double y0, double y1,
              const char *tip) {
     if (!isfinite(x0) || !isfinite(x1) || !isfinite(y0) || !isfinite(y1)) {

@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 
-enum { SVG_MAX_TICKS = 24, SVG_MAX_LEGEND = 6 };
+enum { SVG_MAX_TICKS = 24, SVG_MAX_LEGEND = 8 };
 
 struct svg_axis {
     const char *title; // with the unit
@@ -63,6 +63,12 @@ void svg_dot(struct svg_plot *plot, const char *css, double x, double y, double 
              const char *tip);
 void svg_whisker(struct svg_plot *plot, const char *css, double x, double low, double high);
 void svg_rule(struct svg_plot *plot, const char *css, double y); // a horizontal line
+// A vertical line, and the strip between two; what lies outside the plotting area is left out.
+void svg_vertical(struct svg_plot *plot, const char *css, double x);
+void svg_strip(struct svg_plot *plot, const char *css, double x0, double x1);
+// A dot of another shape.
+void svg_diamond(struct svg_plot *plot, const char *css, double x, double y, double radius,
+                 const char *tip);
 // From x0 to x1 and y0 to y1 in the axes' units.
 void svg_bar(struct svg_plot *plot, const char *css, double x0, double x1, double y0, double y1,
              const char *tip);

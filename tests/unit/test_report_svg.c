@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,12 @@ static const char *draw(struct buf *out, double low, double high, const char *te
     svg_whisker(&plot, "base", 1, NAN, 2);
     svg_bar(&plot, "p0", 0, 1, 0, INFINITY, NULL);
     svg_rule(&plot, "limit", 1);
+    svg_vertical(&plot, "exact", NAN);
+    svg_vertical(&plot, "exact", 2);
+    svg_strip(&plot, "base", NAN, 1);
+    svg_strip(&plot, "base", -1e300, 1e300);
+    svg_diamond(&plot, "open", NAN, 1, 3, text);
+    svg_diamond(&plot, "open", 1, 1, 3, text);
     svg_close(&plot);
     return buf_text(out);
 }
@@ -88,6 +95,28 @@ static void bad_values_are_left_out(void **state) {
         assert_null(strstr(body, "inf"));
         buf_release(&out);
     }
+}
+
+// A knee may lie outside of what is shown, its interval partly.
+static void marks_stay_within_the_axis(void **state) {
+    (void)state;
+    const struct svg_axis axis = {.title = "x", .min = 0, .max = 10};
+    struct svg_plot plot;
+    struct buf out;
+    buf_init(&out, 1 << 20);
+    svg_open(&plot, &out, "a", "t", "d", &axis, &axis, NULL, 0);
+    svg_vertical(&plot, "far", 11);
+    svg_strip(&plot, "gone", 11, 12);
+    svg_strip(&plot, "part", 5, 12);
+    svg_close(&plot);
+    char right[32];
+    snprintf(right, sizeof right, "H%.1fV", plot.right);
+    const char *part = strstr(buf_text(&out), "strip part");
+    assert_null(strstr(buf_text(&out), "far"));
+    assert_null(strstr(buf_text(&out), "gone"));
+    assert_non_null(part);
+    assert_non_null(strstr(part, right));
+    buf_release(&out);
 }
 
 static void text_is_escaped(void **state) {
@@ -199,6 +228,7 @@ int main(void) {
         cmocka_unit_test(equal_ends_still_make_an_axis),
         cmocka_unit_test(log_ticks_are_decades),
         cmocka_unit_test(bad_values_are_left_out),
+        cmocka_unit_test(marks_stay_within_the_axis),
         cmocka_unit_test(text_is_escaped),
         cmocka_unit_test(log_axis_of_tokens),
         cmocka_unit_test(names_are_made_harmless),
