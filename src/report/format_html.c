@@ -59,6 +59,30 @@ static void put_models(struct buf *out, const struct report_result *result) {
     buf_puts(out, "</ul>");
 }
 
+static void put_nav(struct buf *out, const struct report_result *result) {
+    bool has_runs = result->reference.n > 0;
+    const struct {
+        const char *id, *name;
+        bool is_there;
+    } parts[] = {{"table", "Table", true},
+                 {"cost", "Cost", has_runs},
+                 {"laws", "Laws", has_runs},
+                 {"phases", "Phases", has_runs},
+                 {"images", "Images", html_has_images(result)},
+                 {"accuracy", "Accuracy", html_has_accuracy(result)},
+                 {"savings", "Per year", true},
+                 {"quality", "Quality", true},
+                 {"method", "Method", true},
+                 {"data", "Data", true}};
+    buf_puts(out, "<nav aria-label=\"Sections\">");
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i].is_there) {
+            buf_printf(out, "<a href=\"#%s\">%s</a>", parts[i].id, parts[i].name);
+        }
+    }
+    buf_puts(out, "</nav>");
+}
+
 static void put_header(struct buf *out, const struct report_result *result) {
     char text[512];
     buf_puts(out, "<header><p class=\"brand\">wattlaw study</p><h1>");
@@ -72,11 +96,8 @@ static void put_header(struct buf *out, const struct report_result *result) {
     html_text(out, figure_date(text, result->created_wall_ns));
     buf_puts(out, "</p>");
     put_models(out, result);
-    buf_puts(out,
-             "<nav aria-label=\"Sections\"><a href=\"#table\">Table</a><a href=\"#cost\">Cost</a>"
-             "<a href=\"#laws\">Laws</a><a href=\"#phases\">Phases</a><a href=\"#savings\">Per "
-             "year</a><a href=\"#quality\">Quality</a><a href=\"#method\">Method</a><a "
-             "href=\"#data\">Data</a></nav></header>\n");
+    put_nav(out, result);
+    buf_puts(out, "</header>\n");
 }
 
 static void put_note(struct buf *out, const char *before, const char *name, const char *after) {
@@ -109,7 +130,7 @@ static void put_notes(struct buf *out, const struct report_result *result) {
             put_note(out, "The weights of ", model->name,
                      " are random: its cost is real, its answers mean nothing.");
         }
-        if (model->n_used == 0) {
+        if (model->n_used == 0 && model->vision.n_budgets == 0 && model->vision.n_accuracies == 0) {
             put_note(out, "There is no finished run of ", model->name, ".");
         }
         put_flag_note(out, model);
@@ -145,6 +166,9 @@ bool report_format_html(const struct report_result *result, const struct report_
         html_residual_plots(out, result);
         html_phase_plots(out, result);
     }
+    html_vision(out, result);
+    html_image_phase_plots(out, result);
+    html_accuracy(out, result);
     html_roi(out, result);
     html_paper_mode(out, result);
     html_quality(out, result);

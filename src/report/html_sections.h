@@ -21,12 +21,19 @@ void html_cost_plots(struct buf *out, const struct report_result *result);
 void html_fits(struct buf *out, const struct report_result *result);
 void html_residual_plots(struct buf *out, const struct report_result *result);
 void html_phase_plots(struct buf *out, const struct report_result *result);
+void html_image_phase_plots(struct buf *out, const struct report_result *result);
+void html_vision(struct buf *out, const struct report_result *result);
+void html_accuracy(struct buf *out, const struct report_result *result);
 void html_paper_mode(struct buf *out, const struct report_result *result);
 void html_quality(struct buf *out, const struct report_result *result); // idle baseline and flags
 void html_method(struct buf *out, const struct report_result *result);
 void html_roi(struct buf *out, const struct report_result *result);
 void html_records(struct buf *out, const struct report_result *result);
 void html_reproduce(struct buf *out, const struct report_result *result);
+
+// Whether the two sections above have something to show.
+bool html_has_images(const struct report_result *result);
+bool html_has_accuracy(const struct report_result *result);
 
 // "1234.5" with thousands apart by a narrow space, "-" for NaN; the calculator's figures. Exposed
 // so that a test can compare the page with plan/roi.h. `out` has room for 64 bytes.

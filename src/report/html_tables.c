@@ -74,10 +74,14 @@ void html_tiles(struct buf *out, const struct report_result *result) {
     static const char *const FEET[] = {"", "AUC: size \xc3\x97 time",
                                        "generated tokens/s, whole window",
                                        "AUC: load \xc3\x97 time", "semantic similarity"};
+    struct table_column columns[TABLE_COLUMNS];
+    table_fill(result, false, columns);
     buf_puts(out, "<section class=\"tiles\" aria-label=\"Headline\">");
     for (size_t i = 0; i < sizeof ORDER / sizeof ORDER[0]; i++) {
-        struct table_column column;
-        table_fill_column(result, ORDER[i], false, &column);
+        struct table_column column = columns[0];
+        for (size_t k = 1; k < TABLE_COLUMNS; k++) {
+            column = columns[k].metric == ORDER[i] ? columns[k] : column;
+        }
         buf_puts(out, "<div class=\"tile\">");
         html_element(out, "div", "name", NAMES[i]);
         if (result->n_models == 2) {
@@ -185,7 +189,8 @@ static void put_energy_note(struct buf *out, const struct report_result *result)
                       "time, CPU time and memory traffic, whatever the model\xe2\x80\x99s "
                       "constants are. ");
     }
-    if (result->model[0].metric[METRIC_accuracy].all.n_cells == 0) {
+    if (result->model[0].metric[METRIC_accuracy].all.n_cells == 0 &&
+        result->model[0].vision.right.n == 0) {
         buf_puts(out, "Accuracy is not measured by this study. ");
     }
     buf_puts(out, "Small figures are 95&nbsp;% intervals.</p>");
