@@ -15,7 +15,7 @@
 
 // A bound against overflow in libmtmd, which multiplies by the pixels of a token (48 x 48 at most).
 enum { MAX_IMAGE_TOKENS = 262144 };
-enum { FIRST_STRIDE = 64, MAX_STRIDE = 1024 };
+enum { MAX_STRIDE = 1024 };
 #define LOOK_EVERY_NS 20000000
 
 static enum wl_status take_budget(const json_t *request, const char *key, int32_t *out,
@@ -237,10 +237,8 @@ void vision_close(struct vision *vision) {
 }
 
 void vision_set_interrupt(const struct vision *vision, struct interrupt *interrupt) {
-    *vision->watch = (struct vision_watch){.interrupt = interrupt,
-                                           .stride = FIRST_STRIDE,
-                                           .countdown = FIRST_STRIDE,
-                                           .last_ns = os_now_ns()};
+    *vision->watch = (struct vision_watch){
+        .interrupt = interrupt, .stride = 1, .countdown = 1, .last_ns = os_now_ns()};
 }
 
 uint32_t vision_cell(const struct vision *vision) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <ggml.h>
 #include <gguf.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,15 +46,26 @@ static enum wl_status open_tables(struct tables *t, const char *mmproj, struct w
     return t->to_tensors ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for %zu tensors", n);
 }
 
+// The values are never looked at, so a matrix may have the type that takes least room.
+static enum ggml_type small_type(const struct ggml_tensor *whole) {
+    static const enum ggml_type SMALL[] = {GGML_TYPE_TQ1_0, GGML_TYPE_Q4_0};
+    for (size_t i = 0; i < 2 && ggml_n_dims(whole) > 1; i++) {
+        if (whole->ne[0] % ggml_blck_size(SMALL[i]) == 0) {
+            return SMALL[i];
+        }
+    }
+    return whole->type;
+}
+
 // The graph of the blocks is never built when counting, so their shapes do not matter; which of
 // them there are does (Qwen3-VL's deep stack widens the projector).
 static void add_tensor(struct tables *t, const char *name) {
-    const struct ggml_tensor *whole = ggml_get_tensor(t->from_tensors, name);
     static const int64_t ONE[1] = {1};
+    const struct ggml_tensor *whole = ggml_get_tensor(t->from_tensors, name);
     bool is_block = str_starts_with(name, "v.blk.");
     struct ggml_tensor *copy =
         is_block ? ggml_new_tensor(t->to_tensors, GGML_TYPE_F32, 1, ONE)
-                 : ggml_new_tensor(t->to_tensors, whole->type, ggml_n_dims(whole), whole->ne);
+                 : ggml_new_tensor(t->to_tensors, small_type(whole), ggml_n_dims(whole), whole->ne);
     ggml_set_name(copy, name);
     gguf_add_tensor(t->to, copy);
 }
