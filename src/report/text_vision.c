@@ -83,6 +83,11 @@ static void put_law(const struct text_page *page, const struct report_vision *vi
         return;
     }
     const struct law_fit *fit = &vision->law[law];
+    if (!fit->has_term[LAW_PROMPT]) {
+        snprintf(line, sizeof line, "%s, whatever the size", vision_equation(text, vision, law));
+        put_line(page, label, line);
+        return;
+    }
     snprintf(line, sizeof line, "%s   (R\xc2\xb2 %.4f%s)", vision_equation(text, vision, law),
              fit->r2, fit->has_term[LAW_QUADRATIC] ? ", not linear" : "");
     put_line(page, label, line);

@@ -89,7 +89,8 @@ struct report_vision {
     size_t n_budgets;
     bool has_law[REPORT_N_IMAGE_LAWS];
     struct law_fit law[REPORT_N_IMAGE_LAWS]; // cost against effective pixels, all budgets together;
-                                             // law.h's prompt tokens are effective kilopixels
+                                             // law.h's prompt tokens are effective kilopixels; the
+                                             // fixed part alone where every size becomes as many
     char *law_reason[REPORT_N_IMAGE_LAWS];
     bool is_per_token; // the family does not tell its effective pixels: law.h's prompt tokens are
                        // image tokens

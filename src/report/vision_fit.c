@@ -139,21 +139,60 @@ static bool is_constant(const struct law_point *points, size_t n) {
     return i >= n;
 }
 
+// A family that brings every picture to one size: the law is a mean.
+static enum wl_status fit_constant(const struct law_point *points, size_t n, struct law_fit *out,
+                                   struct wl_err *err) {
+    double *values = calloc(n, sizeof *values);
+    struct stats_summary summary;
+    if (!values) {
+        return no_memory(err);
+    }
+    for (size_t i = 0; i < n; i++) {
+        values[i] = points[i].y;
+    }
+    enum wl_status status = n < 3 ? wl_err_set(err, WL_INPUT, "fewer than 3 windows")
+                                  : stats_describe(values, n, &summary, err);
+    free(values);
+    if (status != WL_OK) {
+        return status;
+    }
+    double x = points[0].prompt_tokens;
+    *out = (struct law_fit){.has_term = {[LAW_FIXED] = true},
+                            .coef = {[LAW_FIXED] = summary.mean},
+                            .n = n,
+                            .n_cells = 1,
+                            .n_prompt_lengths = 1,
+                            .n_generated_lengths = 1,
+                            .dof = (double)n - 1,
+                            .residual_sd = summary.sd,
+                            .noise_fixed = summary.sd,
+                            .outlier_limit = INFINITY,
+                            .p_quadratic = NAN,
+                            .p_interaction = NAN,
+                            .p_lack_of_fit = NAN,
+                            .prompt_min = x,
+                            .prompt_max = x,
+                            .prompt_typical = x,
+                            .mean_abs_pct_error = NAN};
+    out->covariance[LAW_FIXED][LAW_FIXED] = summary.sd * summary.sd / (double)n;
+    for (unsigned term = 0; term < LAW_N_TERMS; term++) {
+        out->ci95[term] = term == LAW_FIXED ? summary.ci95_mean : (struct stats_interval){NAN, NAN};
+    }
+    return WL_OK;
+}
+
 static enum wl_status fit_law(struct report_model *model, enum report_image_law law,
                               struct law_point *points, struct wl_err *err) {
     struct report_vision *vision = &model->vision;
     struct wl_err reason = {0};
     size_t n = collect_costs(model, report_image_metric(law), points);
     const char *against = reason_against(vision, law, n);
-    if (!against && is_constant(points, n)) {
-        against = vision->is_per_token ? "every size became as many tokens: there is no slope"
-                                       : "the encoder saw as many pixels of every size: there is "
-                                         "no slope";
-    }
     if (against) {
         return set_reason(&vision->law_reason[law], against, err);
     }
-    enum wl_status status = law_fit(points, n, &vision->law[law], &reason);
+    enum wl_status status = is_constant(points, n)
+                                ? fit_constant(points, n, &vision->law[law], &reason)
+                                : law_fit(points, n, &vision->law[law], &reason);
     vision->has_law[law] = status == WL_OK;
     return status == WL_OK       ? WL_OK
            : status == WL_MEMORY ? no_memory(err)

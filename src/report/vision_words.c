@@ -62,7 +62,9 @@ char *vision_law_words(char out[LAW_TEXT_BYTES], const struct report_vision *vis
     char p[FIGURE_BYTES];
     double share_pct = 100 * fit->max_quadratic_share;
     out[0] = '\0';
-    if (fit->has_term[LAW_QUADRATIC]) {
+    if (!fit->has_term[LAW_PROMPT]) {
+        add(out, "The same for every size: it always becomes as many %s.", what);
+    } else if (fit->has_term[LAW_QUADRATIC]) {
         add(out, "Not linear: the square of the %s is needed (up to %.1f %% of the cost, %s).",
             what, share_pct, figure_p(p, fit->p_quadratic));
     } else if (isfinite(fit->p_quadratic)) {

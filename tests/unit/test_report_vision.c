@@ -215,7 +215,7 @@ static void families_that_do_not_tell_pixels_get_tokens(void **state) {
     report_result_free(result);
 }
 
-static void constant_cost_has_no_law(void **state) {
+static void constant_cost_is_a_law_too(void **state) {
     (void)state;
     images_sample_fill(&sample[0], 0);
     for (size_t i = 0; i < IMAGES_RECORDS; i++) {
@@ -224,8 +224,18 @@ static void constant_cost_has_no_law(void **state) {
     struct report_input input = images_input(&sample[0], NULL);
     struct report_result *result = build(&input);
     const struct report_vision *vision = &result->model[0].vision;
-    assert_false(vision->has_law[REPORT_IMAGE_TIME]);
-    assert_non_null(strstr(vision->law_reason[REPORT_IMAGE_TIME], "no slope"));
+    const struct law_fit *law = &vision->law[REPORT_IMAGE_TIME];
+    struct law_prediction same, other;
+    char *text = text_of(result, 80);
+    assert_true(vision->has_law[REPORT_IMAGE_TIME]);
+    assert_false(law->has_term[LAW_PROMPT]);
+    law_predict(law, 896 * 0.896, 0, &same);
+    law_predict(law, 100, 0, &other);
+    assert_near(same.value, law->coef[LAW_FIXED], 0);
+    assert_true(same.ci95.low < same.value && same.pi95.low < same.ci95.low);
+    assert_true(!same.is_extrapolated && other.is_extrapolated);
+    assert_non_null(strstr(text, "whatever the size"));
+    free(text);
     report_result_free(result);
 }
 
@@ -474,7 +484,7 @@ int main(void) {
         cmocka_unit_test(too_few_squares_have_a_reason),
         cmocka_unit_test(law_is_per_effective_kilopixel),
         cmocka_unit_test(families_that_do_not_tell_pixels_get_tokens),
-        cmocka_unit_test(constant_cost_has_no_law),
+        cmocka_unit_test(constant_cost_is_a_law_too),
         cmocka_unit_test(wide_image_energy_is_called_unresolved),
         cmocka_unit_test(answers_are_grouped_by_budget),
         cmocka_unit_test(changes_are_paired_by_question),
