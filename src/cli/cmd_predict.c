@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/units.h"
 #include "cli/command.h"
+#include "cli/predict_image.h"
 #include "cli/study_result.h"
 #include "engine/client.h"
 #include "os/process.h"
@@ -16,8 +17,8 @@
 #include "store/store_record.h"
 
 static struct {
-    const char *study, *prompt;
-    int prompt_tokens, generate;
+    const char *study, *prompt, *image;
+    int prompt_tokens, generate, image_max_tokens;
 } given = {.generate = 32};
 
 static const struct poptOption OPTIONS[] = {
@@ -25,6 +26,10 @@ static const struct poptOption OPTIONS[] = {
     {"prompt", 'p', POPT_ARG_STRING, &given.prompt, 0,
      "instead: a text, counted with the model's own tokenizer", "TEXT"},
     {"generate", 'g', POPT_ARG_INT, &given.generate, 0, "tokens of the answer (default: 32)", "N"},
+    {"image", 0, POPT_ARG_STRING, &given.image, 0,
+     "with a picture of this size; the study must have measured images", "WxH"},
+    {"image-max-tokens", 0, POPT_ARG_INT, &given.image_max_tokens, 0,
+     "budget of that picture (default: the model file's)", "N"},
     {"study", 0, POPT_ARG_STRING, &given.study, 0,
      "whose laws: a number, a uuid's beginning, or latest (default)", "STUDY"},
     POPT_TABLEEND};
@@ -48,21 +53,32 @@ static enum wl_status count_tokens(const char *model_path, const char *text, siz
     return status;
 }
 
-// Where the energies of a model came from: "powercap, scope cpu, measured".
-static enum wl_status energy_source(struct store *store, int64_t model_id, char *out, size_t size,
-                                    struct wl_err *err) {
+// Where the energies of a model came from ("powercap, scope cpu, measured"), and what its images
+// were measured under.
+static enum wl_status look_at_records(struct store *store, int64_t model_id, char *source,
+                                      size_t size, struct predict_image *image,
+                                      struct wl_err *err) {
     struct record *records;
     size_t n;
-    out[0] = '\0';
+    source[0] = '\0';
     enum wl_status status = store_record_list_model(store, model_id, &records, &n, err);
-    if (status == WL_OK && n > 0 && records[n - 1].n_energies > 0) {
+    if (status != WL_OK) {
+        return status;
+    }
+    if (n > 0 && records[n - 1].n_energies > 0) {
         const struct record_energy *e = &records[n - 1].energy[0];
-        snprintf(out, size, "%s, scope %s, %s", e->source, e->scope, record_label_name(e->label));
+        snprintf(source, size, "%s, scope %s, %s", e->source, e->scope,
+                 record_label_name(e->label));
     }
-    if (status == WL_OK) {
-        free(records);
+    image->idle_w = NAN;
+    for (size_t i = 0; i < n; i++) {
+        if (records[i].vision.n_images > 0) {
+            image->image_min_tokens = records[i].vision.image_min_tokens;
+            image->idle_w = records[i].n_energies ? records[i].energy[0].idle_w : (double)NAN;
+        }
     }
-    return status;
+    free(records);
+    return WL_OK;
 }
 
 static bool is_energy(const struct metric_info *info) {
@@ -106,45 +122,122 @@ static enum wl_status predict_fit(const struct store_fit *fit, double prompt_tok
 }
 
 struct answer {
+    struct store *store;
+    const struct store_study *study;
+    const struct store_fit *fits;
+    size_t n_fits;
+    double prompt_tokens;       // as given
+    struct predict_image image; // width 0: none
     bool is_json;
     json_t *models;
     size_t n_rows;
 };
 
-static enum wl_status answer_model(struct answer *answer, struct store *store,
-                                   const struct store_model *model, const struct store_fit *fits,
-                                   size_t n_fits, double prompt_tokens, struct wl_err *err) {
+// One model's answer on its way.
+struct model_answer {
+    const struct store_model *model;
     char source[160];
-    bool has_energy = false;
-    json_t *rows = json_array();
-    enum wl_status status = energy_source(store, model->id, source, sizeof source, err);
-    if (!answer->is_json) {
-        printf("%s: %.0f prompt tokens, %d generated\n", model->label, prompt_tokens,
-               given.generate);
+    double prompt_tokens; // with what stands around the image
+    json_t *rows;
+    bool has_energy;
+};
+
+static bool has_image(const struct answer *answer) {
+    return answer->image.size.width > 0;
+}
+
+// Of the first law; those of images are under other metrics.
+static bool is_text_law(enum metric_id metric) {
+    int law = 0;
+    while (law < REPORT_N_LAWS && report_law_metric((enum report_law)law) != metric) {
+        law++;
     }
-    for (size_t i = 0; i < n_fits && status == WL_OK; i++) {
-        enum metric_id metric = metric_by_id(fits[i].metric);
-        if (fits[i].model_id != model->id || metric == METRIC_COUNT) {
+    return law < REPORT_N_LAWS;
+}
+
+static void print_head(const struct answer *answer, const struct model_answer *m) {
+    const struct predict_image *image = &answer->image;
+    char mpx[UNITS_TEXT_BYTES];
+    printf("%s: %.0f prompt tokens, %d generated\n", m->model->label, m->prompt_tokens,
+           given.generate);
+    if (!has_image(answer)) {
+        return;
+    }
+    double pixels = (double)image->count.effective_pixels;
+    printf("  image of %ux%u: %u tokens, %u of text around them", image->size.width,
+           image->size.height, image->count.image_tokens, image->count.text_tokens);
+    if (pixels > 0) {
+        printf("; the encoder sees %s Mpx", units_number(mpx, pixels / 1e6));
+    }
+    puts("");
+}
+
+static void add_row(struct answer *answer, struct model_answer *m, enum metric_id metric,
+                    const struct law_prediction *prediction) {
+    const struct metric_info *info = metric_info(metric);
+    answer->n_rows++;
+    json_array_append_new(m->rows, row_json(info, prediction, m->source));
+    if (!answer->is_json) {
+        print_row(info, prediction, m->source);
+    }
+}
+
+// Text, and with it the image where there is one.
+static enum wl_status answer_fits(struct answer *answer, struct model_answer *m,
+                                  struct wl_err *err) {
+    enum wl_status status = WL_OK;
+    for (size_t i = 0; i < answer->n_fits && status == WL_OK; i++) {
+        const struct store_fit *fit = &answer->fits[i];
+        enum metric_id metric = metric_by_id(fit->metric);
+        struct law_prediction prediction;
+        if (fit->model_id != m->model->id || !is_text_law(metric)) {
             continue;
         }
-        struct law_prediction prediction;
-        status = predict_fit(&fits[i], prompt_tokens, given.generate, &prediction, err);
-        if (status == WL_OK) {
-            answer->n_rows++;
-            has_energy = has_energy || is_energy(metric_info(metric));
-            json_array_append_new(rows, row_json(metric_info(metric), &prediction, source));
-            if (!answer->is_json) {
-                print_row(metric_info(metric), &prediction, source);
-            }
+        status = predict_fit(fit, m->prompt_tokens, given.generate, &prediction, err);
+        if (status == WL_OK &&
+            (!has_image(answer) || predict_image_add(&answer->image, metric, &prediction))) {
+            add_row(answer, m, metric, &prediction);
+            m->has_energy = m->has_energy || is_energy(metric_info(metric));
         }
     }
-    if (!answer->is_json && !has_energy && answer->n_rows) {
-        printf("  %-16s unresolved (%s)\n", "Energy", source[0] ? source : "no source");
+    // The image's own part, which is in the others already.
+    for (int law = 0; law < REPORT_IMAGE_WINDOW && status == WL_OK && has_image(answer); law++) {
+        if (answer->image.has_law[law]) {
+            add_row(answer, m, report_image_metric((enum report_image_law)law),
+                    &answer->image.law[law]);
+        }
     }
-    json_array_append_new(answer->models,
-                          json_pack("{s:s, s:s, s:f, s:i, s:o}", "model", model->label, "role",
-                                    model->role, "prompt_tokens", prompt_tokens, "generated_tokens",
-                                    given.generate, "predictions", rows));
+    return status;
+}
+
+static enum wl_status answer_model(struct answer *answer, const struct store_model *model,
+                                   size_t index, struct wl_err *err) {
+    struct model_answer m = {.model = model, .prompt_tokens = answer->prompt_tokens};
+    enum wl_status status =
+        look_at_records(answer->store, model->id, m.source, sizeof m.source, &answer->image, err);
+    if (status == WL_OK && has_image(answer)) {
+        status = predict_image_fill(&answer->image, answer->study, model, index, answer->fits,
+                                    answer->n_fits, err);
+        m.prompt_tokens += answer->image.count.text_tokens;
+    }
+    if (status != WL_OK) {
+        return status;
+    }
+    m.rows = json_array();
+    if (!answer->is_json) {
+        print_head(answer, &m);
+    }
+    status = answer_fits(answer, &m, err);
+    if (!answer->is_json && !m.has_energy && answer->n_rows) {
+        printf("  %-16s unresolved (%s)\n", "Energy", m.source[0] ? m.source : "no source");
+    }
+    json_t *object = json_pack("{s:s, s:s, s:f, s:i, s:o}", "model", model->label, "role",
+                               model->role, "prompt_tokens", m.prompt_tokens, "generated_tokens",
+                               given.generate, "predictions", m.rows);
+    if (has_image(answer)) {
+        json_object_set_new(object, "image", predict_image_json(&answer->image));
+    }
+    json_array_append_new(answer->models, object);
     return status;
 }
 
@@ -158,12 +251,27 @@ static void print_json(json_t *models) {
     json_decref(document);
 }
 
+static double study_cores(const struct store_study *study) {
+    json_t *machine = NULL;
+    double n = 0;
+    if (wl_json_parse(study->machine_json, strlen(study->machine_json), &machine, NULL) == WL_OK) {
+        n = (double)wl_json_opt_i64(machine, "cores", 0);
+    }
+    json_decref(machine);
+    return n;
+}
+
 static enum wl_status predict(struct cli_context *context, struct store *store,
                               const struct store_study *study, struct wl_err *err) {
     struct store_model *models = NULL;
     struct store_fit *fits = NULL;
     size_t n_models = 0, n_fits = 0, n_tokens = (size_t)given.prompt_tokens;
-    struct answer answer = {.is_json = context->common.json, .models = json_array()};
+    struct answer answer = {
+        .store = store, .study = study, .is_json = context->common.json, .models = json_array()};
+    if (given.image && predict_image_parse(given.image, &answer.image.size)) {
+        answer.image.image_max_tokens = (uint32_t)given.image_max_tokens;
+        answer.image.n_cores = study_cores(study);
+    }
     enum wl_status status = store_model_list(store, study->id, &models, &n_models, err);
     if (status == WL_OK) {
         status = store_fit_list(store, study->id, &fits, &n_fits, err);
@@ -171,8 +279,11 @@ static enum wl_status predict(struct cli_context *context, struct store *store,
     if (status == WL_OK && given.prompt && n_models) {
         status = count_tokens(models[0].path, given.prompt, &n_tokens, err);
     }
+    answer.fits = fits;
+    answer.n_fits = n_fits;
+    answer.prompt_tokens = (double)n_tokens;
     for (size_t i = 0; i < n_models && status == WL_OK; i++) {
-        status = answer_model(&answer, store, &models[i], fits, n_fits, (double)n_tokens, err);
+        status = answer_model(&answer, &models[i], i, err);
     }
     if (status == WL_OK && answer.n_rows == 0) {
         status = wl_err_set(err, WL_NOT_FOUND,
@@ -197,6 +308,14 @@ static int run(struct cli_context *context) {
         given.prompt_tokens < 0 || given.generate < 0) {
         return cli_usage(context, "give the prompt's length with -n N, or a text with -p TEXT");
     }
+    struct engine_image_size size;
+    if (given.image && !predict_image_parse(given.image, &size)) {
+        return cli_usage(context, "--image: expected WIDTHxHEIGHT such as 1024x768, found '%s'",
+                         given.image);
+    }
+    if (given.image_max_tokens < 0 || (given.image_max_tokens > 0 && !given.image)) {
+        return cli_usage(context, "--image-max-tokens is of a picture: give its size with --image");
+    }
     os_catch_interrupts();
     enum wl_status status = study_store_open(context, STORE_READ_ONLY, &store, &err);
     if (status != WL_OK) {
@@ -214,15 +333,21 @@ static int run(struct cli_context *context) {
 static const struct cli_example EXAMPLES[] = {
     {"wattlaw predict -n 700 -g 100", "a 700-token prompt with a 100-token answer"},
     {"wattlaw predict -p \"$(cat letter.txt)\" -g 200 --json", "your text, as JSON"},
+    {"wattlaw predict -n 30 -g 20 --image 1024x768 --image-max-tokens 144",
+     "a question about a picture under a smaller budget"},
     {NULL, NULL}};
 
 const struct cli_command CMD_predict = {
     .name = "predict",
-    .arguments = "-n TOKENS | -p TEXT [-g TOKENS] [--study STUDY]",
+    .arguments = "-n TOKENS | -p TEXT [-g TOKENS] [--image WxH] [--study STUDY]",
     .summary = "what a prompt that was not measured would cost",
     .description = "Uses the laws that a finished study fitted and kept. Each figure comes with "
                    "the interval in which 95 % of single runs are expected; lengths outside those "
-                   "measured are marked as extrapolated.",
+                   "measured are marked as extrapolated.\n\n"
+                   "With --image the engine counts the picture's tokens and pixels exactly, "
+                   "without weights, and the cost of encoding and prefill is added by the study's "
+                   "second law. Reading the picture's file is not in it, and RAM AUC, which is no "
+                   "sum of the two, is left out.",
     .options = OPTIONS,
     .examples = EXAMPLES,
     .run = run,

@@ -8,10 +8,12 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "cli/term.h"
+#include "measure/study.h"
 #include "os/clock.h"
 #include "os/file.h"
 #include "report/report.h"
 #include "stats/law_json.h"
+#include "store/store_answer.h"
 #include "store/store_fit.h"
 #include "store/store_idle.h"
 #include "store/store_record.h"
@@ -71,15 +73,44 @@ struct loaded {
     size_t n_records[REPORT_MAX_MODELS];
     struct store_idle *idles;
     size_t n_idles;
+    struct store_fit *fits; // among them the exact token counts
+    size_t n_fits;
+    struct store_answer *answers; // of all models
+    size_t n_answers;
+    struct report_answer *answer_rows;
 };
 
 static void release(struct loaded *loaded) {
     for (size_t i = 0; i < REPORT_MAX_MODELS; i++) {
         free(loaded->records[i]);
     }
+    free(loaded->answer_rows);
+    store_answer_free_list(loaded->answers, loaded->n_answers);
+    store_fit_free_list(loaded->fits, loaded->n_fits);
     store_idle_free_list(loaded->idles, loaded->n_idles);
     store_model_free_list(loaded->models, loaded->n_models);
     store_study_release(&loaded->study);
+}
+
+static enum wl_status load_answers(struct store *store, struct loaded *loaded, struct wl_err *err) {
+    enum wl_status status =
+        store_answer_list(store, loaded->study.id, &loaded->answers, &loaded->n_answers, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    loaded->answer_rows = calloc(loaded->n_answers + 1, sizeof *loaded->answer_rows);
+    if (!loaded->answer_rows) {
+        return wl_err_set(err, WL_MEMORY, "out of memory");
+    }
+    for (size_t i = 0; i < loaded->n_answers; i++) {
+        const struct store_answer *from = &loaded->answers[i];
+        loaded->answer_rows[i] = (struct report_answer){.record_id = from->record_id,
+                                                        .item = from->item,
+                                                        .kind = from->kind,
+                                                        .defect = from->defect,
+                                                        .is_right = from->is_right};
+    }
+    return WL_OK;
 }
 
 static enum wl_status load(struct store *store, const char *name, struct loaded *loaded,
@@ -102,7 +133,21 @@ static enum wl_status load(struct store *store, const char *name, struct loaded 
     if (status == WL_OK) {
         status = store_idle_list(store, id, &loaded->idles, &loaded->n_idles, err);
     }
-    return status;
+    if (status == WL_OK) {
+        status = store_fit_list(store, id, &loaded->fits, &loaded->n_fits, err);
+    }
+    return status == WL_OK ? load_answers(store, loaded, err) : status;
+}
+
+// What the measuring side counted of the model's images; NULL for a text model.
+static const char *image_tokens(const struct loaded *loaded, int64_t model_id) {
+    for (size_t i = 0; i < loaded->n_fits; i++) {
+        if (loaded->fits[i].model_id == model_id &&
+            strcmp(loaded->fits[i].metric, STUDY_IMAGE_TOKENS) == 0) {
+            return loaded->fits[i].json;
+        }
+    }
+    return NULL;
 }
 
 static bool is_synthetic(const char *describe_json) {
@@ -207,7 +252,10 @@ static enum wl_status build(const struct loaded *loaded, const struct roi_rates 
                                         .describe_json = model->describe_json,
                                         .is_synthetic = is_synthetic(model->describe_json),
                                         .records = loaded->records[i],
-                                        .n_records = loaded->n_records[i]};
+                                        .n_records = loaded->n_records[i],
+                                        .image_tokens_json = image_tokens(loaded, model->id),
+                                        .answers = loaded->answer_rows,
+                                        .n_answers = loaded->n_answers};
     }
     enum wl_status status = report_result_build(&input, out, err);
     free(idles);
@@ -229,21 +277,43 @@ enum wl_status study_result_load(struct store *store, const char *name,
     return status;
 }
 
-static enum wl_status save_model_fits(struct store *store, int64_t study_id,
-                                      const struct store_model *row,
+// Takes the reference.
+static enum wl_status save_fit(struct store *store, const struct store_model *row,
+                               enum metric_id metric, json_t *json, struct wl_err *err) {
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    enum wl_status status =
+        text ? store_fit_put(store, row->study_id, row->id, metric_info(metric)->id, text, err)
+             : wl_err_set(err, WL_MEMORY, "out of memory");
+    free(text);
+    json_decref(json);
+    return status;
+}
+
+static enum wl_status save_model_fits(struct store *store, const struct store_model *row,
                                       const struct report_model *model, struct wl_err *err) {
     enum wl_status status = WL_OK;
     for (int law = 0; law < REPORT_N_LAWS && status == WL_OK; law++) {
-        if (!model->has_law[law]) {
-            continue;
+        if (model->has_law[law]) {
+            status = save_fit(store, row, report_law_metric((enum report_law)law),
+                              law_to_json(&model->law[law]), err);
         }
-        json_t *json = law_to_json(&model->law[law]);
-        char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-        const char *metric = metric_info(report_law_metric((enum report_law)law))->id;
-        status = text ? store_fit_put(store, study_id, row->id, metric, text, err)
-                      : wl_err_set(err, WL_MEMORY, "out of memory");
-        free(text);
-        json_decref(json);
+    }
+    return status;
+}
+
+// The window's law is left out: its metric is that of the first law, and it holds for one prompt.
+static enum wl_status save_image_fits(struct store *store, const struct store_model *row,
+                                      const struct report_vision *vision, struct wl_err *err) {
+    enum wl_status status = WL_OK;
+    for (int law = 0; law < REPORT_IMAGE_WINDOW && status == WL_OK; law++) {
+        if (vision->has_law[law]) {
+            json_t *json = law_to_json(&vision->law[law]);
+            json_object_set_new(
+                json, STUDY_RESULT_LAW_X,
+                json_string(vision->is_per_token ? STUDY_RESULT_PER_TOKEN : STUDY_RESULT_PER_KPX));
+            status =
+                save_fit(store, row, report_image_metric((enum report_image_law)law), json, err);
+        }
     }
     return status;
 }
@@ -260,7 +330,10 @@ enum wl_status study_result_save_fits(struct store *store, const char *name,
     size_t n = 0;
     status = store_model_list(store, study.id, &models, &n, err);
     for (size_t i = 0; i < n && i < result->n_models && status == WL_OK; i++) {
-        status = save_model_fits(store, study.id, &models[i], &result->model[i], err);
+        status = save_model_fits(store, &models[i], &result->model[i], err);
+        if (status == WL_OK) {
+            status = save_image_fits(store, &models[i], &result->model[i].vision, err);
+        }
     }
     store_model_free_list(models, n);
     store_study_release(&study);

@@ -20,7 +20,11 @@ enum wl_status study_store_open(const struct cli_context *context, enum store_mo
 enum wl_status study_result_load(struct store *store, const char *name,
                                  const struct roi_rates *rates, struct report_result **out,
                                  struct wl_err *err);
-// Keeps the fitted laws in the store, for `predict`.
+// Keeps the fitted laws in the store, for `predict`. Those of images say under this key what their
+// prompt tokens stand for.
+#define STUDY_RESULT_LAW_X "x"
+#define STUDY_RESULT_PER_KPX "effective_kilopixels"
+#define STUDY_RESULT_PER_TOKEN "image_tokens"
 enum wl_status study_result_save_fits(struct store *store, const char *name,
                                       const struct report_result *result, struct wl_err *err);
 // Writes report.html, report.json and records.csv into the folder, making it.
