@@ -140,17 +140,15 @@ static void put_charts(struct buf *out, const struct report_result *result, size
 }
 
 static void put_lead(struct buf *out) {
-    buf_puts(
-        out,
-        "<p class=\"lead\">In most families of models preprocessing shrinks a picture to a limit, "
-        "so "
-        "from some size on more pixels cost nothing more: the knee. A smaller limit (a budget of "
-        "image "
-        "tokens) moves it. The cost of an image is its encoding and the prefill of its "
-        "tokens.</p><p class=\"lead\">Dot: the median at one size, with the 95&nbsp;% "
-        "interval of the mean. Diamond: an elongated picture, not in the fit. Line: the fitted "
-        "law; ring and strip: its knee with the 95&nbsp;% interval. Dashed: where the token "
-        "count settles, exactly.</p>");
+    buf_puts(out,
+             "<p class=\"lead\">In most families of models preprocessing shrinks a picture to "
+             "a limit, so from some size on more pixels cost nothing more: the knee. A smaller "
+             "limit (a budget of image tokens) moves it. The cost of an image is its encoding "
+             "and the prefill of its tokens.</p>");
+    buf_puts(out, "<p class=\"lead\">Dot: the median at one size, with the 95&nbsp;% interval of "
+                  "the mean. Diamond: an elongated picture, not in the fit. Line: the fitted law; "
+                  "ring and strip: its knee with the 95&nbsp;% interval. Dashed: where the token "
+                  "count settles, exactly.</p>");
 }
 
 void html_vision(struct buf *out, const struct report_result *result) {
