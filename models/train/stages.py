@@ -5,6 +5,9 @@ A stage has `unit` and `scale` (of --until), `rate` (peak learning rate), its pa
 where rng is a random.Random of this very step: a resumed run draws what an unbroken one would.
 """
 
+import os
+import random
+
 import torch
 from torch.nn import functional
 
@@ -22,6 +25,10 @@ SKETCH_NOISE = 0.3           # sd, in units of the feature vectors' own
 SKETCH_LOST = 0.1            # of the features of a cell
 BLOCKS_LEARNT = 0.85         # of the repeated tokens right: then the tasks begin
 PIXEL_BUDGET_PATCHES = 4608  # 8 of the largest pictures
+JOIN_BUDGET_PATCHES = 4608
+JOIN_TURNS = 6
+JOIN_TEXT_SHARE = 0.4        # of the steps: text and sketches, so that nothing is forgotten
+CELL_LOSS_WEIGHT = 0.1
 GROUND_WEIGHT = 0.3          # of a cell that shows nothing but the ground or a strip
 
 
@@ -81,6 +88,15 @@ def answer_loss(text, x, pos, ids, weight):
     right = torch.ones(ids.shape, dtype=torch.bool)
     right[rows, columns] = logits.detach().argmax(-1) == wanted
     return (losses * weights).sum() / weights.sum(), right
+
+
+def image_answer_loss(text, batch, cells):
+    """answer_loss of an ImageBatch whose cells are embedded as f32 [B, cells, width]."""
+    ids, weight = torch.from_numpy(batch.ids), torch.from_numpy(batch.weight)
+    first, n_cells = batch.n_before, batch.n_cells
+    x = torch.cat((text.embed(ids[:, :first]), cells, text.embed(ids[:, first + n_cells:])), 1)
+    pos = positions(first, batch.grid_h, batch.grid_w, ids.shape[1] - first - n_cells)
+    return answer_loss(text, x, pos, ids, weight)
 
 
 def span_figures(right, spans):
@@ -163,16 +179,11 @@ class TextStage:
         panels = [panel.random_panel(rng) for _ in range(max(1, TOKEN_BUDGET // row_tokens))]
         batch = batches.image_rows(self.tokenizer, panels, grid_h, grid_w, rng, SKETCH_TURNS,
                                    strip_share=0.3)
-        ids, weight = torch.from_numpy(batch.ids), torch.from_numpy(batch.weight)
-        cells = self.sketch(torch.from_numpy(batch.features))
-        first, n_cells = batch.n_before, batch.n_cells
-        x = torch.cat((self.text.embed(ids[:, :first]), cells,
-                       self.text.embed(ids[:, first + n_cells:])), 1)
-        pos = positions(first, grid_h, grid_w, ids.shape[1] - first - n_cells)
-        loss, right = answer_loss(self.text, x, pos, ids, weight)
+        loss, right = image_answer_loss(self.text, batch,
+                                        self.sketch(torch.from_numpy(batch.features)))
         figures = span_figures(right, batch.spans)
         figures['loss image'] = (float(loss.detach()), 1)
-        return loss, ids.numel(), figures
+        return loss, batch.n_tokens, figures
 
     def sketch(self, features):
         """Feature ids [B, cells, most] (-1: none) -> f32 [B, cells, width], as an encoder might."""
@@ -218,4 +229,102 @@ class VisionStage:
         return loss, len(pixels), figures
 
 
-STAGES = {'text': TextStage, 'vision': VisionStage}
+class JoinStage:
+    """Both halves end to end: pictures and text, with the sketches and the cells' features kept."""
+
+    unit, scale, rate = 'images', 1e3, 6e-4
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.halves = TextStage(folder), VisionStage(folder)
+        self.config = self.halves[0].config
+        self.text, self.vision = self.halves[0].text, self.halves[1].vision
+        # The encoder's own last matrix, kept beside the fitted one: what the head reads.
+        self.probe = torch.nn.Linear(self.vision.merger_out.shape[1], self.config.width)
+        self.is_fitted = False
+
+    def named_parameters(self):
+        for half in self.halves:
+            yield from half.named_parameters()
+        yield from self.probe.named_parameters()
+
+    def parameters(self):
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def state(self):
+        text, vision = (half.state() for half in self.halves)
+        return dict(text, **vision, probe=self.probe.state_dict())
+
+    def load(self, state):
+        for half in self.halves:
+            half.load(state)
+        self.probe.load_state_dict(state['probe'])
+        self.is_fitted = True
+
+    def start(self):
+        """Take both halves from their checkpoints and fit the matrix between them."""
+        for half, name in zip(self.halves, ('text', 'vision')):
+            half.load(torch.load(os.path.join(self.folder, name + '.pt'), map_location='cpu'))
+        with torch.no_grad():
+            self.probe.weight.copy_(self.vision.merger_out)
+            self.probe.bias.copy_(self.vision.merger_out_bias)
+            weight, bias, error = fit_projection(self.vision, self.halves[0].features, self.config)
+            self.vision.merger_out.copy_(weight)
+            self.vision.merger_out_bias.copy_(bias)
+        print(f'join: the encoder gives {100 * (1 - error):.1f} % of the variance of the feature '
+              'vectors', flush=True)
+        self.is_fitted = True
+
+    def step(self, rng, progress):
+        if not self.is_fitted:
+            self.start()
+        draw = rng.random()
+        if draw < JOIN_TEXT_SHARE:
+            loss, _, figures = self.halves[0].step(rng, 1.0)
+            return loss, 0, figures
+        pixels, targets, panels = pictures.batch(rng, 1.0, JOIN_BUDGET_PATCHES)
+        merged = self.vision.merged(normalised(pixels, self.config))
+        logits = self.halves[1].head(self.probe(merged.float()))
+        cell_loss, figures = feature_loss(logits, torch.from_numpy(targets).float())
+        loss, told = self.picture_loss(rng, self.vision.project(merged), panels, pixels.shape)
+        figures = dict(told, **{'loss cells': (float(cell_loss.detach()), 1)})
+        return loss + CELL_LOSS_WEIGHT * cell_loss, len(pixels), figures
+
+    def picture_loss(self, rng, cells, panels, shape):
+        """Loss of the answers about pictures that the encoder saw as `cells`."""
+        grid_h, grid_w = shape[1] // self.config.cell, shape[2] // self.config.cell
+        batch = batches.image_rows(self.halves[0].tokenizer, panels, grid_h, grid_w, rng,
+                                   JOIN_TURNS)
+        loss, right = image_answer_loss(self.text, batch, cells)
+        figures = span_figures(right, batch.spans)
+        figures['loss'] = (float(loss.detach()), 1)
+        return loss, figures
+
+
+def fit_projection(vision, features, config, n_batches=40):
+    """Least squares from the merger's inner state to the sums of the cells' feature vectors.
+
+    Returns (weight, bias, share of the variance that is left), with a small ridge.
+    """
+    size = vision.merger_out.shape[1] + 1
+    gram, cross = torch.zeros(size, size, dtype=torch.float64), None
+    total, count = 0.0, 0
+    for number in range(n_batches):
+        rng = random.Random(f'fit {number}')
+        pixels, targets, _ = pictures.batch(rng, 1.0, PIXEL_BUDGET_PATCHES)
+        state = vision.merged(normalised(pixels, config)).double().flatten(0, 1)
+        state = torch.cat((state, torch.ones(len(state), 1, dtype=torch.float64)), 1)
+        wanted = (torch.from_numpy(targets).float() @ features).double().flatten(0, 1)
+        gram += state.t() @ state
+        cross = state.t() @ wanted + (0 if cross is None else cross)
+        total += float(((wanted - wanted.mean(0)) ** 2).sum())
+        count += len(state)
+    ridge = 1e-4 * gram.diagonal().mean() * torch.eye(size, dtype=torch.float64)
+    solution = torch.linalg.solve(gram + ridge, cross)
+    explained = float((solution * (2 * cross - gram @ solution)).sum())
+    mean_square = float((cross[-1] / count).square().sum()) * count
+    left = 1 - (explained - mean_square) / total
+    return solution[:-1].t().float(), solution[-1].float(), left
+
+
+STAGES = {'text': TextStage, 'vision': VisionStage, 'join': JoinStage}

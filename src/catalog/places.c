@@ -6,11 +6,11 @@
 //   LM Studio, Jan, GPT4All  their documentation of the data folder
 #include "catalog/places.h"
 
-#include "base/str.h"
-
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "base/str.h"
 
 static const char OLLAMA[] = "ollama";
 

@@ -11,6 +11,7 @@
 #include "cli/engine_options.h"
 #include "cli/progress.h"
 #include "cli/term.h"
+#include "image/image.h"
 #include "measure/window.h"
 #include "os/clock.h"
 #include "os/process.h"
@@ -18,7 +19,8 @@
 enum { MAX_PROMPT_BYTES = 8 << 20 };
 
 static struct {
-    const char *model, *prompt, *file;
+    const char *model, *mmproj, *prompt, *file;
+    char **images;
     int n_predict, seed, top_k, raw;
     double temperature, top_p, idle_s;
 } given = {.n_predict = 256, .top_k = 40, .top_p = 0.95, .idle_s = 1};
@@ -27,6 +29,11 @@ static const struct poptOption OPTIONS[] = {
     {"model", 'm', POPT_ARG_STRING, &given.model, 0,
      "GGUF file, or a name that 'wattlaw models' lists", "MODEL"},
     {"prompt", 'p', POPT_ARG_STRING, &given.prompt, 0, "what to ask", "TEXT"},
+    {"image", 'i', POPT_ARG_ARGV, &given.images, 0,
+     "a picture to look at: JPEG, PNG or WebP file, or a data: URI; may be given several times",
+     "FILE"},
+    {"mmproj", 0, POPT_ARG_STRING, &given.mmproj, 0,
+     "image encoder (default: the one that belongs to the model)", "FILE"},
     {"file", 'f', POPT_ARG_STRING, &given.file, 0, "read the prompt from a file; - is stdin",
      "FILE"},
     {"n-predict", 'n', POPT_ARG_INT, &given.n_predict, 0, "most tokens to answer (default: 256)",
@@ -69,6 +76,23 @@ static void print_energy(const struct record_energy *e) {
             units_energy(gross, e->gross_j), record_label_name(e->label), e->source, e->scope);
 }
 
+static void print_image(const struct record *record) {
+    char load[UNITS_TEXT_BYTES], encode[UNITS_TEXT_BYTES], prefill[UNITS_TEXT_BYTES];
+    const struct record_vision *vision = &record->vision;
+    const double *v = record->value;
+    if (vision->n_images == 0) {
+        return;
+    }
+    fprintf(stderr, "  image    %ux%u%s: %u tokens", vision->width, vision->height,
+            vision->n_images > 1 ? " and more" : "", vision->image_tokens);
+    if (vision->effective_pixels) {
+        fprintf(stderr, ", %.3f Mpx seen", (double)vision->effective_pixels * 1e-6);
+    }
+    fprintf(stderr, "; read %s, encode %s, prefill %s\n",
+            units_seconds(load, v[METRIC_image_load_s]), units_seconds(encode, v[METRIC_vision_s]),
+            units_seconds(prefill, v[METRIC_image_prefill_s]));
+}
+
 static void print_card(const struct record *record, double rel_load_s) {
     char time[UNITS_TEXT_BYTES], prefill[UNITS_TEXT_BYTES], decode[UNITS_TEXT_BYTES];
     char peak[UNITS_TEXT_BYTES], core[UNITS_TEXT_BYTES], load[UNITS_TEXT_BYTES];
@@ -76,6 +100,7 @@ static void print_card(const struct record *record, double rel_load_s) {
     fprintf(stderr, "\n%s%u + %u tokens%s in %s  (load %s)\n", term_bold(stderr),
             record->prompt_tokens, record->generated_tokens, term_reset(stderr),
             units_seconds(time, v[METRIC_time_s]), units_seconds(load, rel_load_s));
+    print_image(record);
     fprintf(stderr, "  prompt   %s, %.1f tokens/s\n", units_seconds(prefill, v[METRIC_prefill_s]),
             v[METRIC_prompt_tps]);
     fprintf(stderr, "  answer   %s, ", units_seconds(decode, v[METRIC_decode_s]));
@@ -123,12 +148,55 @@ static enum wl_status read_prompt(struct buf *text, struct wl_err *err) {
     return os_slurp(path, text, err);
 }
 
+static enum wl_status give_image(struct engine *engine, uint32_t slot, const char *given_as,
+                                 struct wl_err *err) {
+    struct buf bytes;
+    buf_init(&bytes, IMAGE_LIMITS.max_bytes);
+    unsigned char *decoded = NULL;
+    size_t n = 0;
+    enum wl_status status;
+    if (strncmp(given_as, "data:", 5) == 0) {
+        status = image_from_data_uri(given_as, strlen(given_as), NULL, &decoded, &n, err);
+    } else {
+        status = os_slurp(given_as, &bytes, err);
+        n = bytes.len;
+    }
+    if (status == WL_OK) {
+        status =
+            engine_put_image(engine, slot, decoded ? decoded : (void *)bytes.data, n, NULL, err);
+    }
+    if (status != WL_OK) {
+        wl_err_prefix(err, "image '%.200s'", given_as);
+    }
+    free(decoded);
+    buf_release(&bytes);
+    return status;
+}
+
+// The images of the command line, in slots 0, 1, ...
+static enum wl_status give_images(struct engine *engine, size_t *n, struct wl_err *err) {
+    enum wl_status status = WL_OK;
+    for (*n = 0; given.images && given.images[*n] && status == WL_OK; (*n)++) {
+        if (*n == ENGINE_MAX_RUN_IMAGES) {
+            return wl_err_set(err, WL_LIMIT, "at most %d images", ENGINE_MAX_RUN_IMAGES);
+        }
+        status = give_image(engine, (uint32_t)*n, given.images[*n], err);
+    }
+    return status;
+}
+
 static enum wl_status ask(struct cli_context *context, struct subject *subject, const char *prompt,
                           struct window *window, struct wl_err *err) {
     struct idle idle;
     bool needs_idle =
         subject->meters.n && meter_info(subject->meters.meter[0])->kind != METER_MODEL;
-    enum wl_status status = needs_idle ? idle_measure(subject, given.idle_s, &idle, err) : WL_OK;
+    static const uint32_t SLOTS[ENGINE_MAX_RUN_IMAGES] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                          8, 9, 10, 11, 12, 13, 14, 15};
+    size_t n_images = 0;
+    enum wl_status status = give_images(subject->engine, &n_images, err);
+    if (status == WL_OK && needs_idle) {
+        status = idle_measure(subject, given.idle_s, &idle, err);
+    }
     if (status != WL_OK) {
         return status;
     }
@@ -136,6 +204,8 @@ static enum wl_status ask(struct cli_context *context, struct subject *subject, 
     struct window_options options = {
         .run = {.prompt = prompt,
                 .is_template = !given.raw && subject->model.has_chat_template,
+                .images = SLOTS,
+                .n_images = n_images,
                 .n_predict = (uint32_t)given.n_predict,
                 .temperature = given.temperature,
                 .top_k = given.temperature > 0 ? (uint32_t)given.top_k : 0,
@@ -188,7 +258,7 @@ static int answer(struct cli_context *context, struct subject_options *options,
 static int run(struct cli_context *context) {
     struct wl_err err = {0};
     struct subject_options options;
-    char path[OS_PATH_BYTES];
+    char path[OS_PATH_BYTES], mmproj[OS_PATH_BYTES];
     if (!given.model) {
         return cli_usage(context, "no model: give -m MODEL ('wattlaw models' lists yours)");
     }
@@ -211,6 +281,11 @@ static int run(struct cli_context *context) {
         status = catalog_resolve(NULL, given.model, path, &err);
     }
     options.model_path = path;
+    if (status == WL_OK && (given.images || given.mmproj)) {
+        status = given.mmproj ? catalog_resolve(NULL, given.mmproj, mmproj, &err)
+                              : catalog_find_mmproj(path, mmproj, &err);
+        options.mmproj_path = mmproj;
+    }
     int exit_code =
         status == WL_OK ? answer(context, &options, buf_text(&prompt)) : cli_fail(status, &err);
     buf_release(&prompt);
@@ -220,6 +295,7 @@ static int run(struct cli_context *context) {
 static const struct cli_example EXAMPLES[] = {
     {"wattlaw run -m qwen2.5-0.5b-instruct-q8_0.gguf -p 'Name three rivers.'",
      "the answer, then what it cost"},
+    {"wattlaw run -m builtin -i panel.webp -p 'What number is shown?'", "ask about a picture"},
     {"wattlaw run -m model.gguf -f letter.txt -n 100 --json", "text and figures as JSON"},
     {NULL, NULL}};
 
@@ -228,7 +304,9 @@ const struct cli_command CMD_run = {
     .arguments = "-m MODEL -p TEXT [options]",
     .summary = "answer one prompt and show what it cost",
     .description = "Streams the model's answer to standard output, and prints a card on standard "
-                   "error: tokens, time by phase, CPU, RAM and energy of this one prompt.",
+                   "error: tokens, time by phase, CPU, RAM and energy of this one prompt.\n\n"
+                   "Pictures stand before the text, or where the prompt has <__media__>, as many "
+                   "as there are pictures.",
     .options = OPTIONS,
     .examples = EXAMPLES,
     .run = run,

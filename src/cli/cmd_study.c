@@ -13,7 +13,8 @@
 #include "cli/progress.h"
 #include "cli/prompt_file.h"
 #include "cli/study_result.h"
-#include "cli/synth_model.h"
+#include "cli/study_sweep.h"
+#include "cli/task_file.h"
 #include "measure/study.h"
 #include "os/process.h"
 #include "sampler/machine.h"
@@ -22,7 +23,9 @@ enum { MAX_PROMPTS = 64 };
 
 static struct {
     const char *model, *vs, *tokens, *prompts, *out, *title, *minutes;
-    int generate, seed, repeats, min_repeats, fresh;
+    const char *mmproj, *vs_mmproj, *sizes, *budgets, *image_prompt, *tasks;
+    char **images;
+    int generate, seed, repeats, min_repeats, fresh, task_limit;
     double target_pct, idle_s, paper_s;
 } given = {.tokens = "16..2048",
            .generate = 32,
@@ -31,16 +34,36 @@ static struct {
            .seed = 1,
            .repeats = 12,
            .min_repeats = 3,
+           .task_limit = 64,
            .target_pct = 2,
            .idle_s = 5,
            .paper_s = 6};
 
 static const struct poptOption OPTIONS[] = {
     {"model", 'm', POPT_ARG_STRING, &given.model, 0,
-     "GGUF file, or a name that 'wattlaw models' lists (default: a built-in model of 135M "
-     "parameters with random weights, Q8_0 against Q4_0)",
+     "GGUF file, or a name that 'wattlaw models' lists (default: the built-in pair, F16 against "
+     "Q8_0)",
      "MODEL"},
     {"vs", 0, POPT_ARG_STRING, &given.vs, 0, "a second model, compared with the first", "MODEL"},
+    {"mmproj", 0, POPT_ARG_STRING, &given.mmproj, 0,
+     "image encoder: the study then has the second law too, cost against resolution", "FILE"},
+    {"vs-mmproj", 0, POPT_ARG_STRING, &given.vs_mmproj, 0, "that of the second model", "FILE"},
+    {"images", 0, POPT_ARG_ARGV, &given.images, 0,
+     "a picture, resampled to every size (default: one is drawn); may be given several times; the "
+     "encoder that belongs to the model is then found by itself",
+     "FILE"},
+    {"sizes", 0, POPT_ARG_STRING, &given.sizes, 0,
+     "image sizes: WxH or the side of a square, comma-separated (default: around the model's knee)",
+     "LIST"},
+    {"budgets", 0, POPT_ARG_STRING, &given.budgets, 0,
+     "image budgets in tokens, comma-separated; 0 is the file's own (default: 0 and half of it)",
+     "LIST"},
+    {"image-prompt", 0, POPT_ARG_STRING, &given.image_prompt, 0, "what to ask about the picture",
+     "TEXT"},
+    {"tasks", 0, POPT_ARG_STRING, &given.tasks, 0,
+     "questions with known answers: accuracy, and with images accuracy against the budget", "FILE"},
+    {"task-limit", 0, POPT_ARG_INT, &given.task_limit, 0,
+     "ask at most N questions of each group (default: 64; 0 = all)", "N"},
     {"tokens", 0, POPT_ARG_STRING, &given.tokens, 0,
      "prompt lengths: a range that doubles or a list (default: 16..2048)", "SWEEP"},
     {"generate", 'g', POPT_ARG_INT, &given.generate, 0, "tokens per answer (default: 32)", "N"},
@@ -108,53 +131,77 @@ static char *label_of(const char *path) {
 
 struct models {
     char path[SCHEDULE_MAX_MODELS][OS_PATH_BYTES];
+    char mmproj[SCHEDULE_MAX_MODELS][OS_PATH_BYTES]; // "" = none
     char *label[SCHEDULE_MAX_MODELS];
     size_t n;
+    struct task_set tasks;
+    char tasks_folder[OS_PATH_BYTES];
 };
 
-static enum wl_status add_model(struct models *models, const char *name, struct wl_err *err) {
-    enum wl_status status = catalog_resolve(NULL, name, models->path[models->n], err);
+// Images are studied when the user speaks of any.
+static bool wants_images(void) {
+    return given.mmproj || given.images || given.sizes || given.budgets;
+}
+
+static enum wl_status add_model(struct models *models, const char *name, const char *mmproj,
+                                struct wl_err *err) {
+    size_t i = models->n;
+    enum wl_status status = catalog_resolve(NULL, name, models->path[i], err);
+    if (status == WL_OK && mmproj) {
+        status = catalog_resolve(NULL, mmproj, models->mmproj[i], err);
+    } else if (status == WL_OK && wants_images()) {
+        status = catalog_find_mmproj(models->path[i], models->mmproj[i], err);
+    }
     if (status == WL_OK) {
         // A name of the catalogue reads better than the file behind it (Ollama: sha256-...).
-        const char *path = os_exists(name) ? models->path[models->n] : name;
+        const char *path = os_exists(name) ? models->path[i] : name;
         models->label[models->n++] = label_of(path);
     }
     return status;
 }
 
-// Without a model: the shape of a popular small one, with random weights, in two types.
-static enum wl_status make_built_in(const struct cli_context *context, struct models *models,
-                                    struct wl_err *err) {
-    static const char *const TYPES[] = {"q8_0", "q4_0"};
-    struct progress progress;
-    progress_begin(&progress, context->common.quiet);
+// The pair that came with the program, in two types, with its encoders.
+static enum wl_status add_builtin(struct models *models, struct wl_err *err) {
+    static const char *const NAMES[] = {CATALOG_BUILTIN, CATALOG_BUILTIN "-q8_0"};
     enum wl_status status = WL_OK;
     for (size_t i = 0; i < 2 && status == WL_OK; i++) {
-        status = synth_model_make("smollm2-135m", TYPES[i], NULL, &progress, models->path[i], err);
+        status = add_model(models, NAMES[i], NULL, err);
         if (status == WL_OK) {
-            models->label[i] = label_of(models->path[i]);
-            models->n++;
+            status = catalog_find_mmproj(models->path[i], models->mmproj[i], err);
         }
     }
-    progress_end(&progress);
     return status;
 }
 
-static enum wl_status find_models(const struct cli_context *context, struct models *models,
-                                  struct wl_err *err) {
+// The task files of the built-in pair as one: look-ups in text, panels in pictures.
+static enum wl_status read_tasks(struct models *models, struct wl_err *err) {
+    if (given.tasks) {
+        return task_file_read(given.tasks, &models->tasks, models->tasks_folder, err);
+    }
+    if (given.model) {
+        return WL_OK;
+    }
+    struct task_set panels;
+    enum wl_status status = task_file_read("text", &models->tasks, models->tasks_folder, err);
+    if (status == WL_OK) {
+        status = task_file_read("panel", &panels, models->tasks_folder, err);
+        if (status == WL_OK) {
+            status = task_set_append(&models->tasks, &panels, err);
+        }
+        task_set_release(&panels);
+    }
+    return status;
+}
+
+static enum wl_status find_models(struct models *models, struct wl_err *err) {
     if (!given.model && given.vs) {
         return wl_err_set(err, WL_USAGE, "--vs needs a first model: -m MODEL");
     }
     if (!given.model) {
-        if (!context->common.quiet) {
-            fputs("No model given: using the shape of SmolLM2-135M with random weights, Q8_0 "
-                  "against Q4_0.\nCost is real, the answers mean nothing.\n\n",
-                  stderr);
-        }
-        return make_built_in(context, models, err);
+        return add_builtin(models, err);
     }
-    enum wl_status status = add_model(models, given.model, err);
-    return status == WL_OK && given.vs ? add_model(models, given.vs, err) : status;
+    enum wl_status status = add_model(models, given.model, given.mmproj, err);
+    return status == WL_OK && given.vs ? add_model(models, given.vs, given.vs_mmproj, err) : status;
 }
 
 struct view {
@@ -209,6 +256,9 @@ static void print_head(const struct cli_context *context, const struct models *m
     }
     for (size_t i = 0; i < models->n; i++) {
         fprintf(stderr, "%s  %s\n", i ? "against " : "model   ", models->path[i]);
+        if (models->mmproj[i][0]) {
+            fprintf(stderr, "encoder   %s\n", models->mmproj[i]);
+        }
     }
     fputc('\n', stderr);
 }
@@ -264,6 +314,49 @@ static int finish(struct cli_context *context, struct store *store, const struct
     return status == WL_OK ? 0 : cli_fail(status, err);
 }
 
+// Budgets under which questions about pictures are asked: the swept ones and further halves, so
+// that accuracy against the budget shows where it falls.
+static void choose_score_budgets(const struct study_image_options *images,
+                                 struct study_score_options *score) {
+    for (size_t i = 0; i < images->n_budgets; i++) {
+        score->budgets[score->n_budgets++] = images->budgets[i];
+    }
+    uint32_t least = images->n_budgets ? images->budgets[images->n_budgets - 1] : 0;
+    while (score->n_budgets < STUDY_MAX_BUDGETS && least >= 8) {
+        least /= 2;
+        score->budgets[score->n_budgets++] = least;
+    }
+}
+
+static void use_models(struct study_options *options, const struct models *models) {
+    for (size_t i = 0; i < models->n; i++) {
+        options->model_path[i] = models->path[i];
+        options->mmproj_path[i] = models->mmproj[i][0] ? models->mmproj[i] : NULL;
+        options->label[i] = models->label[i];
+    }
+    options->n_models = models->n;
+    if (models->tasks.n > 0) {
+        options->score.tasks = &models->tasks;
+        options->score.folder = models->tasks_folder;
+        options->score.max_items = (size_t)given.task_limit;
+    }
+}
+
+// Sizes and budgets, counted where the user did not say.
+static enum wl_status choose_images(struct study_options *options, struct wl_err *err) {
+    if (!options->mmproj_path[0]) {
+        return WL_OK;
+    }
+    struct subject_options subject = options->subject;
+    subject.mmproj_path = options->mmproj_path[0];
+    enum wl_status status =
+        study_images_choose(&subject, options->model_path[0], &options->images, err);
+    if (status == WL_OK && options->score.tasks) {
+        choose_score_budgets(&options->images, &options->score);
+    }
+    return status;
+}
+
 static int run_study(struct cli_context *context, struct study_options *options,
                      const struct models *models) {
     struct wl_err err = {0};
@@ -272,11 +365,12 @@ static int run_study(struct cli_context *context, struct study_options *options,
     if (status != WL_OK) {
         return cli_fail(status, &err);
     }
-    for (size_t i = 0; i < models->n; i++) {
-        options->model_path[i] = models->path[i];
-        options->label[i] = models->label[i];
+    use_models(options, models);
+    status = choose_images(options, &err);
+    if (status != WL_OK) {
+        store_close(store);
+        return cli_fail(status, &err);
     }
-    options->n_models = models->n;
     print_head(context, models, options->subject.meters);
     struct view view = {.context = context};
     struct study_events events = {.on_start = on_start,
@@ -306,6 +400,18 @@ static enum wl_status fill_options(struct cli_context *context, struct study_opt
     if (!str_parse_seconds(given.minutes, &budget_s)) {
         return wl_err_set(err, WL_USAGE, "--budget: expected a time such as 90s or 10m, found '%s'",
                           given.minutes);
+    }
+    if (given.sizes && study_sweep_sizes(given.sizes, &options->images, err) != WL_OK) {
+        return WL_USAGE;
+    }
+    if (given.budgets && study_sweep_budgets(given.budgets, options->images.budgets,
+                                             &options->images.n_budgets, err) != WL_OK) {
+        return WL_USAGE;
+    }
+    options->images.prompt = given.image_prompt;
+    options->images.paths = (const char *const *)(void *)given.images;
+    while (given.images && given.images[options->images.n_paths]) {
+        options->images.n_paths++;
     }
     options->title = given.title;
     options->prompt_tokens = lengths;
@@ -343,7 +449,10 @@ static int run(struct cli_context *context) {
         options.n_prompts = prompts.n ? 0 : options.n_prompts;
     }
     if (status == WL_OK) {
-        status = find_models(context, &models, &err);
+        status = find_models(&models, &err);
+    }
+    if (status == WL_OK) {
+        status = read_tasks(&models, &err);
     }
     int exit_code = status == WL_OK      ? run_study(context, &options, &models)
                     : status == WL_USAGE ? cli_usage(context, "%s", err.message)
@@ -351,13 +460,16 @@ static int run(struct cli_context *context) {
     for (size_t i = 0; i < SCHEDULE_MAX_MODELS; i++) {
         free(models.label[i]);
     }
+    task_set_release(&models.tasks);
     prompt_file_release(&prompts);
     return exit_code;
 }
 
 static const struct cli_example EXAMPLES[] = {
-    {"wattlaw study", "a built-in model, offline"},
+    {"wattlaw study", "the built-in pair, offline: both laws"},
     {"wattlaw study -m qwen2.5-0.5b-instruct-q8_0.gguf", "what your model costs, and its law"},
+    {"wattlaw study -m qwen2-vl-2b.gguf --mmproj mmproj.gguf --sizes 224,448,896 --budgets 0,256",
+     "what images cost, and what a smaller budget saves"},
     {"wattlaw study -m big.gguf --vs small.gguf --budget 10m -o compare",
      "what the smaller model saves, with intervals"},
     {NULL, NULL}};

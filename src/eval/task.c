@@ -487,3 +487,29 @@ enum wl_status task_set_draw(struct task_set *set, size_t n, struct wl_err *err)
     free(is_kept);
     return WL_OK;
 }
+
+enum wl_status task_set_append(struct task_set *set, struct task_set *more, struct wl_err *err) {
+    if (set->n + more->n > TASK_MAX_ITEMS) {
+        return wl_err_set(err, WL_LIMIT, "more than %d items", TASK_MAX_ITEMS);
+    }
+    for (size_t i = 0; i < set->n; i++) {
+        for (size_t k = 0; k < more->n; k++) {
+            if (strcmp(set->items[i].id, more->items[k].id) == 0) {
+                return wl_err_set(err, WL_INPUT, "both task files have an item '%s'",
+                                  set->items[i].id);
+            }
+        }
+    }
+    struct task_item *items = realloc(set->items, (set->n + more->n + 1) * sizeof *items);
+    if (!items) {
+        return no_memory(err);
+    }
+    if (more->n > 0) {
+        memcpy(items + set->n, more->items, more->n * sizeof *items);
+    }
+    set->items = items;
+    set->n += more->n;
+    free(more->items);
+    *more = (struct task_set){0};
+    return WL_OK;
+}
