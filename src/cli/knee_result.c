@@ -314,12 +314,26 @@ static void print_advice(const struct engine_vision *vision) {
     }
 }
 
+// Something that is worth drawing.
+static bool has_curve(const struct image_map *map) {
+    bool is_found = false;
+    for (size_t i = 0; i < map->n_readings; i++) {
+        is_found = is_found || (i > 0 && is_shown(map, i));
+    }
+    for (size_t a = 0; a < IMAGE_MAP_N_ASPECTS; a++) {
+        is_found = is_found || map->reading[0].knee[a].shape != IMAGE_MAP_CONSTANT;
+    }
+    return is_found;
+}
+
 void knee_result_print(const struct knee_result *result) {
     const struct image_map *map = result->map;
     print_encoder(result);
     print_default(&map->reading[0]);
-    putchar('\n');
-    knee_plot_print(map, term_width());
+    if (has_curve(map)) {
+        putchar('\n');
+        knee_plot_print(map, term_width());
+    }
     print_sizes(map);
     if (map->n_readings > 1) {
         print_budget_knees(map);

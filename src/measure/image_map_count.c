@@ -23,10 +23,14 @@ static enum wl_status counting_init(struct counting *c, const struct image_map_r
                            .refined = calloc(IMAGE_MAP_MAX_SIZES, sizeof *c->refined),
                            .costs = calloc(IMAGE_MAP_MAX_SIZES, sizeof *c->costs)};
     if (!c->sizes || !c->counts || !c->refined || !c->costs) {
-        return wl_err_set(err, WL_MEMORY, "no memory for the counts of images");
+        wl_err_set(err, WL_MEMORY, "no memory for the counts of images");
+        return WL_MEMORY;
     }
     enum wl_status status = image_map_new(&c->map, err);
-    return status == WL_OK ? engine_start(request->engine, &c->engine, err) : status;
+    if (status != WL_OK || !c->map) {
+        return WL_MEMORY;
+    }
+    return engine_start(request->engine, &c->engine, err);
 }
 
 static void counting_release(struct counting *c) {
