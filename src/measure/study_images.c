@@ -41,6 +41,7 @@ static double knee_side(const struct engine_image_size *sizes,
         points[i].y = counts[i].image_tokens;
     }
     double knee_px;
+    knee_smooth_counts(points, n);
     return knee_of_counts(points, n, KNEE_COUNT_TOLERANCE, &knee_px) == KNEE_FLAT_AFTER
                ? sqrt(knee_px)
                : 1024;

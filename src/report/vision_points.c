@@ -248,6 +248,7 @@ static void find_token_knee(struct report_image_budget *budget) {
     if (budget->n_stairs == 0) {
         return;
     }
+    knee_smooth_counts(points, budget->n_stairs);
     budget->token_shape = knee_of_counts(points, budget->n_stairs, KNEE_COUNT_TOLERANCE, &knee_px);
     if (budget->token_shape == KNEE_FLAT_AFTER) {
         budget->token_knee_px = knee_px;

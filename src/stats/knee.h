@@ -60,4 +60,9 @@ enum knee_shape { KNEE_FLAT_AFTER, KNEE_NONE_CONSTANT, KNEE_NONE_GROWING };
 enum knee_shape knee_of_counts(const struct knee_point *points, size_t n, double tolerance,
                                double *knee_x);
 
+// Before that: above a clamp the counts of single sizes drop by a row and a column, where rounding
+// takes one of each. Every y becomes the median of five neighbours; lasting steps stay where they
+// are.
+void knee_smooth_counts(struct knee_point *points, size_t n);
+
 #endif
