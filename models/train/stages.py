@@ -19,8 +19,9 @@ from model import TextModel, VisionModel, positions
 from tokenizer import Tokenizer
 
 TOKEN_BUDGET = 4096          # of a step of the text half
-SKETCH_SHARE = 0.3           # of the steps of the text half
+SKETCH_SHARE = 0.5           # of the steps of the text half
 SKETCH_TURNS = 6             # questions about one sketched image
+SKETCH_SMALL = 0.7           # of the sketches: of few cells, which cost less and teach the same
 SKETCH_NOISE = 0.3           # sd, in units of the feature vectors' own
 SKETCH_LOST = 0.1            # of the features of a cell
 BLOCKS_LEARNT = 0.85         # of the repeated tokens right: then the tasks begin
@@ -173,7 +174,7 @@ class TextStage:
 
     def sketch_step(self, rng):
         """Questions about panels whose cells are given as sums of feature vectors, with noise."""
-        width, height = pictures.random_size(rng, 1.0)
+        width, height = pictures.random_size(rng, 0.0 if rng.random() < SKETCH_SMALL else 1.0)
         grid_w, grid_h = width // self.config.cell, height // self.config.cell
         row_tokens = grid_w * grid_h + 22 * SKETCH_TURNS
         panels = [panel.random_panel(rng) for _ in range(max(1, TOKEN_BUDGET // row_tokens))]
