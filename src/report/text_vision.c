@@ -58,14 +58,23 @@ static void put_extremes(const struct text_page *page, const struct report_image
     put_line(page, "", line);
 }
 
+// Others on the machine disturb the time more than the CPU time: where no knee stands out of the
+// one, the other may have it.
+static enum report_image_law shown_law(const struct report_image_budget *budget) {
+    bool has_time = budget->has_knee[REPORT_IMAGE_TIME] && budget->knee[REPORT_IMAGE_TIME].has_knee;
+    bool has_cpu = budget->has_knee[REPORT_IMAGE_CPU] && budget->knee[REPORT_IMAGE_CPU].has_knee;
+    return !has_time && has_cpu ? REPORT_IMAGE_CPU : REPORT_IMAGE_TIME;
+}
+
 static void put_budget(const struct text_page *page, const struct report_vision *vision,
                        size_t index) {
     const struct report_image_budget *budget = &vision->budget[index];
     char label[FIGURE_BYTES], text[LAW_TEXT_BYTES];
+    enum report_image_law law = shown_law(budget);
     put_line(page, budget_label(label, budget->image_max_tokens),
-             vision_knee_words(text, budget, REPORT_IMAGE_TIME));
-    put_line_if_any(page, vision_slope_words(text, budget, REPORT_IMAGE_TIME));
-    put_line_if_any(page, vision_move_words(text, vision, index, REPORT_IMAGE_TIME));
+             vision_knee_words(text, budget, law));
+    put_line_if_any(page, vision_slope_words(text, budget, law));
+    put_line_if_any(page, vision_move_words(text, vision, index, law));
     put_extremes(page, budget, vision->is_energy_resolved);
 }
 

@@ -129,8 +129,8 @@ char *vision_knee_words(char out[LAW_TEXT_BYTES], const struct report_image_budg
         add(out, "No knee between the measured sizes (%s).", figure_p(text, knee->p_no_knee));
     } else {
         char number[UNITS_TEXT_BYTES];
-        add(out, "Knee at %s: %s Mpx", vision_square(text, knee->knee_x),
-            units_number(number, knee->knee_x / 1e6));
+        add(out, "Knee%s at %s: %s Mpx", law == REPORT_IMAGE_CPU ? " of the CPU time" : "",
+            vision_square(text, knee->knee_x), units_number(number, knee->knee_x / 1e6));
         if (is_known(knee->knee_ci95)) {
             add(out, " (%s to %s)", units_number(low, knee->knee_ci95.low / 1e6),
                 units_number(high, knee->knee_ci95.high / 1e6));
