@@ -17,12 +17,19 @@ static enum wl_status ask(struct engine *engine, uint8_t choice) {
     struct engine_load_options load = {.path = "x"};
     struct engine_synth_options synth = {.path = "x"};
     struct engine_run_result run_result;
+    struct engine_vision_options vision = {.mmproj = "x"};
+    struct engine_counter_options counter = {.mmproj = "x"};
+    struct engine_image_size sizes[2] = {{1, 1}, {2, 2}};
+    struct engine_image_count counts[2];
     struct engine_synth_result synth_result;
     struct wl_err err;
     enum wl_status status;
     int32_t *ids;
     size_t n;
-    switch (choice % 4) {
+    static const uint32_t SLOTS[2] = {0, 255};
+    run.images = SLOTS;
+    run.n_images = choice / 8 % 3;
+    switch (choice % 8) {
     case 0:
         status = engine_run(engine, &run, NULL, &run_result, &err);
         engine_run_result_release(&run_result);
@@ -32,7 +39,11 @@ static enum wl_status ask(struct engine *engine, uint8_t choice) {
         free(ids);
         return status;
     case 2: return engine_load(engine, &load, NULL, NULL, &err);
-    default: return engine_synth(engine, &synth, NULL, NULL, &synth_result, &err);
+    case 3: return engine_synth(engine, &synth, NULL, NULL, &synth_result, &err);
+    case 4: return engine_load_vision(engine, &vision, NULL, NULL, &err);
+    case 5: return engine_open_counter(engine, &counter, NULL, &err);
+    case 6: return engine_count_images(engine, sizes, 2, counts, &err);
+    default: return engine_put_image(engine, 1, "x", 1, NULL, &err);
     }
 }
 

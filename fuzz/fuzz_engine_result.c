@@ -19,14 +19,29 @@ static void require(int is_true) {
     }
 }
 
-static void check_run(const json_t *json) {
+static void check_run_images(const struct engine_run_result *run) {
+    uint64_t n_tokens = 0;
+    for (uint32_t i = 0; i < run->n_images; i++) {
+        const struct engine_run_image *image = &run->images[i];
+        require(image->decoded_width <= image->width && image->decoded_height <= image->height);
+        n_tokens += image->image_tokens;
+    }
+    require(n_tokens == run->n_image_tokens && n_tokens <= run->n_prompt);
+    require(run->n_positions <= run->n_prompt);
+}
+
+static void check_run(const json_t *json, uint32_t n_images) {
     struct engine_run_result run;
+    struct engine_bounds bounds = BOUNDS;
     struct wl_err err = {0};
-    if (engine_run_result_decode(json, &BOUNDS, &run, &err) != WL_OK) {
+    bounds.n_images = n_images;
+    if (engine_run_result_decode(json, &bounds, &run, &err) != WL_OK) {
         require(err.status == WL_PROTOCOL && err.message[0] && !run.text && !run.n_phases);
         return;
     }
     require(run.n_generated <= 100 && run.n_phases <= ENGINE_MAX_PHASES);
+    require(run.n_images == n_images);
+    check_run_images(&run);
     require(strlen(run.text) == run.text_bytes);
     for (uint32_t i = 0; i < run.n_phases; i++) {
         const struct engine_phase *p = &run.phases[i];
@@ -46,6 +61,22 @@ static void check_model(const json_t *json) {
     json_t *text = json_string(model.chat_template); // NULL unless it is UTF-8
     require(text && model.n_types <= ENGINE_MAX_TYPES && model.n_params >= 0);
     json_decref(text);
+}
+
+static void check_vision(const json_t *json) {
+    struct engine_vision vision;
+    struct engine_image_count counts[2];
+    struct engine_image image;
+    struct wl_err err = {0};
+    if (engine_vision_decode(json, &vision, &err) == WL_OK) {
+        require(vision.projector[0] && vision.pixels_per_token >= 0 && vision.file_bytes >= 0);
+    }
+    if (engine_counts_decode(json, 2, counts, &err) == WL_OK) {
+        require(counts[1].image_tokens > 0 && counts[1].n_views > 0);
+    }
+    if (engine_image_decode(json, &image, &err) == WL_OK) {
+        require(image.width > 0 && image.height > 0 && image.format[0]);
+    }
 }
 
 static void check_binary(const uint8_t *data, size_t size) {
@@ -73,8 +104,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check_binary(data + 1, size - 1);
     } else if (wl_json_parse((const char *)data + 1, size - 1, &json, NULL) == WL_OK) {
         struct wl_err err;
-        check_run(json);
+        check_run(json, 0);
+        check_run(json, 2);
         check_model(json);
+        check_vision(json);
         require(engine_error_decode(json, &err) != WL_OK);
         json_decref(json);
     }
