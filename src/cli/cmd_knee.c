@@ -150,8 +150,7 @@ static int run(struct cli_context *context) {
 static const struct cli_example EXAMPLES[] = {
     {"wattlaw knee --mmproj mmproj-smolvlm-500m-q8_0.gguf", "every size and budget of one encoder"},
     {"wattlaw knee -m smolvlm-500m --budgets 64,128,512", "with the model's own text tokens"},
-    {"wattlaw knee -m model.gguf --mmproj mmproj.gguf --svg knee.svg --json > knee.json",
-     "for a report"},
+    {"wattlaw knee --mmproj mmproj.gguf --svg knee.svg --json > knee.json", "for a report"},
     {NULL, NULL}};
 
 const struct cli_command CMD_knee = {

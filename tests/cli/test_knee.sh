@@ -24,7 +24,7 @@ expect_code 1 'a model without an encoder' "$WATTLAW" knee -m alone/alone.gguf
 expect_err_grep 'asks for it' 'no image encoder .* found for .* --mmproj'
 
 expect_code 0 'answers' "$WATTLAW" knee --mmproj mmproj.gguf -m text.gguf
-expect_grep 'names the file' 'mmproj.gguf, 500K parameters, patches of 14 pixels, 784 pixels per token'
+expect_grep 'names the file' 'mmproj.gguf, 500K parameters, patches of 14 pixels, 784 pixels per'
 expect_grep 'and what counted the wrapper' 'wrapper   counted with text.gguf'
 expect_grep 'the knee of squares' '^  square   knee at 444x444 (0.20 MP): 258 tokens above, least 6'
 expect_grep 'a size' '^640x480  *256  *2  *258  *1  *0.20 MP'
