@@ -15,7 +15,7 @@ mkdir alone
 expect_code 2 'needs an encoder' "$WATTLAW" knee
 expect_err_grep 'and says how' 'give --mmproj FILE, or -m MODEL'
 expect_code 2 'takes no argument' "$WATTLAW" knee mmproj.gguf
-for list in 0 5,x 64, 1..99999999 1,2,3,4,5,6,7,8,9,10,11,12,13; do
+for list in 0 5,x "64," 1..99999999 1,2,3,4,5,6,7,8,9,10,11,12,13; do
     expect_code 2 "refuses --budgets $list" "$WATTLAW" knee --mmproj mmproj.gguf --budgets "$list"
     expect_err_grep 'with the accepted range' 'up to 12 numbers of tokens from 1 to 1048576'
 done
