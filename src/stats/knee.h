@@ -3,16 +3,27 @@
 // continuous at k. The resolution knee of vision-language models: above the clamp of their
 // preprocessing the cost is flat (s = 0).
 //
-//   fit       For each candidate k the model is linear: weighted least squares (noise grows with
-//             the cost: variance = s0^2 + (r*Y)^2, as law.h). k is searched on a fine grid between
-//             the second smallest and the second largest x, then refined.
-//   terms     q only where it is needed (its share above 1 % and p < 0.10); s is always tested: its
-//             interval says whether the cost above the knee is flat, and it is 0 in the law unless
-//             it is significant (p < 0.01).
-//   interval  Profile likelihood: all k whose weighted residual sum is within the F(1, dof)
-//             quantile of the best. It may reach from one sampled x to the next and no finer.
-//   is there  Against a line (or parabola) without a knee, by an F test on 2 parameters with the
-//             search corrected by a seeded parametric bootstrap (bootstrap.h).
+// How the fit works
+//   fit       At a given k the model is linear: weighted least squares with the noise model, the
+//             robust start and the outliers of law.h (variance = s0^2 + (r*Y)^2). k is searched on
+//             a grid between the second smallest and the second largest x, then refined. Only a
+//             bend after which a rising cost rises more slowly, not at all, or falls is a knee; a
+//             cost that is flat first and rises later has none.
+//   terms     q is in the law when p < 0.10, s when its interval excludes 0: knee_x and the
+//             coefficients are those of the simplest law that the points allow.
+//   interval  Profile likelihood with q and s always free, because a term left out by mistake moves
+//             the knee: all k whose weighted residual sum is within the F(1, dof) quantile of the
+//             best. It may reach from one sampled x to the next and no finer; with only two x below
+//             it does, for then q is unknown. The other intervals allow for the doubt of k too.
+//   is there  Against smooth curves without a knee, a parabola and a power of x, by an F statistic
+//             whose distribution, search included, comes from a seeded parametric bootstrap (999
+//             draws; fewer when it is clear that p is large, none when an F test says p < 1e-6
+//             even times the number of x).
+//   edge      Where the interval reaches the second x from either end, one x alone may lie beyond
+//             the knee. That cannot be told from a smooth curve: is_at_edge, and no knee is
+//             claimed. The law and the interval are still those of the bend.
+//   misfit    As law.h: where the means of the x scatter more than the repeats of each allow
+//             (p < 0.01; staircases, say), their scatter is taken for the noise.
 #ifndef WATTLAW_STATS_KNEE_H
 #define WATTLAW_STATS_KNEE_H
 
@@ -29,32 +40,44 @@ struct knee_point {
 };
 
 struct knee_fit {
-    bool has_knee; // p_no_knee < 0.01
-    double p_no_knee;
-    double knee_x;
+    bool has_knee;    // p_no_knee < 0.01 and not at the edge
+    double p_no_knee; // 1 where no bend is a knee
+    bool is_at_edge;  // p_no_knee < 0.01, but too few x lie below or above to tell a knee
+    double knee_x;    // NaN where p_no_knee >= 0.01: the law below is then a line or parabola
     struct stats_interval knee_ci95;
     double fixed;     // a
     double slope;     // b, below
     double quadratic; // q, below; 0 when unused
     bool has_quadratic;
-    double slope_above; // s as estimated, used or not
+    double slope_above;   // s as estimated, used or not; NaN without knee_x
+    bool has_slope_above; // s is in the law
     struct stats_interval slope_ci95, slope_above_ci95;
-    bool is_flat_above; // 0 lies in slope_above_ci95
-    double level_above; // Y at the knee
+    bool is_flat_above; // 0 lies in slope_above_ci95; without knee_x: the cost does not change at
+                        // all, 0 lies in slope_ci95, and slope is 0
+    double level_above; // Y at the knee; without knee_x: at the largest x
     struct stats_interval level_above_ci95;
+    double x_min, x_max;
     size_t n, n_x; // points, distinct x
-    double r2;
+    size_t n_outliers;
+    double dof;
+    double noise_fixed;   // s0, in units of Y
+    double noise_share;   // r
+    double p_lack_of_fit; // NaN without repeats
+    bool is_lack_of_fit;
+    double r2; // unweighted, without the outliers
 };
 
-// INPUT: fewer than 5 distinct x or not finite; LIMIT: more than 100000 points; MEMORY. `seed` is
-// of the bootstrap.
+// INPUT: fewer than 5 distinct x, an x below 0, or a value that is not finite; LIMIT: more than
+// 100000 points; MEMORY. `seed` is of the bootstrap.
 enum wl_status knee_fit(const struct knee_point *points, size_t n, uint64_t seed,
                         struct knee_fit *out, struct wl_err *err);
 double knee_predict(const struct knee_fit *fit, double x);
 
 // The knee of a step function that is known exactly (tokens against pixels, counted, sorted by x):
-// the smallest x from which on y stays within `tolerance` (relative) of its final value. false when
-// y never settles (grows to the end) or never changes (no knee: constant cost).
+// the smallest x from which on y stays within `tolerance` (relative) of its final value, be it
+// reached from below or, in families that fall again, from above. NONE_CONSTANT: y never leaves it
+// (no knee: constant cost). NONE_GROWING: y never settles; a flat end so short that growth as
+// before it would stay within 1.5 times the tolerance counts as that. *knee_x is NaN for both.
 enum knee_shape { KNEE_FLAT_AFTER, KNEE_NONE_CONSTANT, KNEE_NONE_GROWING };
 #define KNEE_COUNT_TOLERANCE 0.12 // counts above a clamp differ by a row of cells between sizes
 enum knee_shape knee_of_counts(const struct knee_point *points, size_t n, double tolerance,
