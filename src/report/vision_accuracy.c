@@ -34,9 +34,13 @@ static uint64_t rank_of(const struct record_vision *seen) {
 
 // ---- answers with their records ----
 
+struct answer_of_record {
+    int64_t record_id;
+    const struct report_answer *answer;
+};
+
 static int by_record(const void *a, const void *b) {
-    const struct report_answer *x = *(const struct report_answer *const *)a;
-    const struct report_answer *y = *(const struct report_answer *const *)b;
+    const struct answer_of_record *x = a, *y = b;
     return (x->record_id > y->record_id) - (x->record_id < y->record_id);
 }
 
@@ -49,25 +53,25 @@ static int by_group_and_item(const void *a, const void *b) {
     return order ? order : (x->record->seq > y->record->seq) - (x->record->seq < y->record->seq);
 }
 
-static const struct report_answer *answer_of(const struct report_answer **sorted, size_t n,
+static const struct report_answer *answer_of(const struct answer_of_record *sorted, size_t n,
                                              int64_t record_id) {
-    const struct report_answer key = {.record_id = record_id}, *wanted = &key;
-    const struct report_answer **found =
-        n > 0 ? bsearch(&wanted, sorted, n, sizeof *sorted, by_record) : NULL;
-    return found ? *found : NULL;
+    const struct answer_of_record key = {record_id, NULL};
+    const struct answer_of_record *found =
+        n > 0 ? bsearch(&key, sorted, n, sizeof *sorted, by_record) : NULL;
+    return found ? found->answer : NULL;
 }
 
 static enum wl_status list_scored(const struct report_model *model,
                                   const struct report_model_input *input, struct scored_list *out,
                                   struct wl_err *err) {
-    const struct report_answer **sorted = calloc(input->n_answers + 1, sizeof *sorted);
+    struct answer_of_record *sorted = calloc(input->n_answers + 1, sizeof *sorted);
     *out = (struct scored_list){calloc(model->n_records + 1, sizeof *out->at), 0};
     if (!sorted || !out->at) {
         free(sorted);
         return no_memory(err);
     }
     for (size_t i = 0; i < input->n_answers; i++) {
-        sorted[i] = &input->answers[i];
+        sorted[i] = (struct answer_of_record){input->answers[i].record_id, &input->answers[i]};
     }
     qsort(sorted, input->n_answers, sizeof *sorted, by_record);
     for (size_t i = 0; i < model->n_records; i++) {
@@ -325,11 +329,12 @@ enum wl_status vision_accuracy(struct report_model *model, const struct report_m
     if (status == WL_OK && list.n > 0) {
         double *scratch = calloc(list.n, sizeof *scratch);
         vision->accuracy = calloc(count_groups(&list), sizeof *vision->accuracy);
-        status = scratch && vision->accuracy ? fill_groups(&list, seed, scratch, vision, err)
-                                             : no_memory(err);
-        if (status == WL_OK) {
+        if (scratch && vision->accuracy) {
+            status = fill_groups(&list, seed, scratch, vision, err);
             fill_line(list.at, default_length(&list), scratch, &vision->right);
             vision->saving = find_saving(vision);
+        } else {
+            status = no_memory(err);
         }
         free(scratch);
     }

@@ -143,7 +143,7 @@ static bool is_constant(const struct law_point *points, size_t n) {
 static enum wl_status fit_constant(const struct law_point *points, size_t n, struct law_fit *out,
                                    struct wl_err *err) {
     double *values = calloc(n, sizeof *values);
-    struct stats_summary summary;
+    struct stats_summary summary = {0};
     if (!values) {
         return no_memory(err);
     }
@@ -199,6 +199,16 @@ static enum wl_status fit_law(struct report_model *model, enum report_image_law 
                                  : set_reason(&vision->law_reason[law], reason.message, err);
 }
 
+// `squares` and `costs` have room for every record.
+static enum wl_status fit_all(struct report_model *model, uint64_t seed, struct knee_point *squares,
+                              struct law_point *costs, struct wl_err *err) {
+    enum wl_status status = fit_knees(model, seed, squares, err);
+    for (unsigned law = 0; law < REPORT_N_IMAGE_LAWS && status == WL_OK; law++) {
+        status = fit_law(model, (enum report_image_law)law, costs, err);
+    }
+    return status;
+}
+
 enum wl_status vision_fit(struct report_model *model, uint64_t seed, struct wl_err *err) {
     if (model->vision.n_budgets == 0) {
         return WL_OK;
@@ -207,13 +217,12 @@ enum wl_status vision_fit(struct report_model *model, uint64_t seed, struct wl_e
     struct knee_point *squares = calloc(room, sizeof *squares);
     struct law_point *costs = calloc(room, sizeof *costs);
     struct strata_pair *pairs = calloc(room, sizeof *pairs);
-    enum wl_status status = squares && costs && pairs ? WL_OK : no_memory(err);
-    if (status == WL_OK) {
+    enum wl_status status = WL_MEMORY;
+    if (squares && costs && pairs) {
         model->vision.is_energy_resolved = is_energy_resolved(model, pairs);
-        status = fit_knees(model, seed, squares, err);
-    }
-    for (unsigned law = 0; law < REPORT_N_IMAGE_LAWS && status == WL_OK; law++) {
-        status = fit_law(model, (enum report_image_law)law, costs, err);
+        status = fit_all(model, seed, squares, costs, err);
+    } else {
+        no_memory(err);
     }
     free(squares);
     free(costs);
