@@ -20,7 +20,7 @@ struct phase {
 
 void phase_begin(struct phase *phase, const char *name, const struct reply *reply);
 void phase_end(struct phase *phase, const struct reply *reply);
-// Ends `before` and begins `after` at one and the same instant. (Reading the peak, some 20 us,
+// Ends `before` and begins `after` at one and the same instant. (Reading the peak, some 10 us,
 // falls into `after`.)
 void phase_switch(struct phase *before, struct phase *after, const char *name,
                   const struct reply *reply);
