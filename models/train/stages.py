@@ -74,6 +74,34 @@ def feature_loss(logits, targets):
     return (per_cell * weight).sum() / weight.sum(), figures
 
 
+def words_of_feature(name):
+    """The tokens that name a feature's fact, as they stand in questions and answers.
+
+    In the middle of a question a word begins with a space, as an answer it does not: colours,
+    shapes and grounds occur in both forms, digits as answers only.
+    """
+    first, *rest = name.split()
+    if first in panel.COLOURS:
+        return [first, ' ' + first, rest[0], ' ' + rest[0]]
+    if first in ('number', 'serial'):  # "number digit 2 is 7"
+        return [' ' + first, ' ' + panel.ORDINALS[int(rest[1]) - 1], rest[3]]
+    if first == 'light':
+        state = [' on'] if rest[1] == 'on' else []
+        return [' light', ' lights', ' ' + panel.ORDINALS[int(rest[0]) - 1]] + state
+    return {'shape': [' shapes'] + rest, 'dial': [' dial'] + rest, 'strip': [],
+            'ground': rest + [' ' + word for word in rest]}[first]
+
+
+def feature_words(tokenizer):
+    """f32 [features, vocab]: 1 where a token names the feature's fact."""
+    named = torch.zeros(len(panel.FEATURES), len(tokenizer))
+    for number, name in enumerate(panel.FEATURES):
+        for word in words_of_feature(name):
+            (token,) = tokenizer.encode(word)
+            named[number, token] = 1
+    return named
+
+
 def answer_loss(text, x, pos, ids, weight):
     """Weighted mean cross-entropy of ids from the tokens before them, and which were right.
 
@@ -118,10 +146,12 @@ class TextStage:
         self.tokenizer = Tokenizer.load()
         self.config = new_config()
         self.text = TextModel(self.config)
-        # The vectors of the panel's features: what the image encoder must later put out.
-        scale = 0.05
+        # The vectors of the panel's features, what the image encoder must later put out: the sum
+        # of the embeddings of the words that name the fact, and a learnt rest. With the words in
+        # it a cell is matched and copied by what the look-up tasks have taught already.
         self.features = torch.nn.Parameter(
-            torch.randn(len(panel.FEATURES), self.config.width) * scale)
+            torch.randn(len(panel.FEATURES), self.config.width) * 0.05)
+        self.feature_words = feature_words(self.tokenizer)
         self.blocks_right = 0.0  # running share in the first phase; 1 once it is over
         self.batcher = None
 
@@ -186,12 +216,16 @@ class TextStage:
         figures['loss image'] = (float(loss.detach()), 1)
         return loss, batch.n_tokens, figures
 
+    def vectors(self):
+        """The features' vectors, f32 [features, width]."""
+        return self.features + self.feature_words @ self.text.embedding
+
     def sketch(self, features):
         """Feature ids [B, cells, most] (-1: none) -> f32 [B, cells, width], as an encoder might."""
         kept = (features >= 0) & (torch.rand(features.shape) > SKETCH_LOST)
-        vectors = functional.embedding(features.clamp(min=0), self.features)
-        total = (vectors * kept[..., None]).sum(2)
-        noise = SKETCH_NOISE * float(self.features.detach().std())
+        vectors = self.vectors()
+        total = (functional.embedding(features.clamp(min=0), vectors) * kept[..., None]).sum(2)
+        noise = SKETCH_NOISE * float(vectors.detach().std())
         return total + noise * torch.randn(total.shape)
 
 
@@ -269,7 +303,7 @@ class JoinStage:
         with torch.no_grad():
             self.probe.weight.copy_(self.vision.merger_out)
             self.probe.bias.copy_(self.vision.merger_out_bias)
-            weight, bias, error = fit_projection(self.vision, self.halves[0].features, self.config)
+            weight, bias, error = fit_projection(self.vision, self.halves[0].vectors(), self.config)
             self.vision.merger_out.copy_(weight)
             self.vision.merger_out_bias.copy_(bias)
         print(f'join: the encoder gives {100 * (1 - error):.1f} % of the variance of the feature '

@@ -19,7 +19,7 @@
 #include "os/process.h"
 #include "sampler/machine.h"
 
-enum { MAX_PROMPTS = 64 };
+enum { MAX_PROMPTS = 64, MAX_SCORE_BUDGETS = 4 };
 
 static struct {
     const char *model, *vs, *tokens, *prompts, *out, *title, *minutes;
@@ -322,7 +322,7 @@ static void choose_score_budgets(const struct study_image_options *images,
         score->budgets[score->n_budgets++] = images->budgets[i];
     }
     uint32_t least = images->n_budgets ? images->budgets[images->n_budgets - 1] : 0;
-    while (score->n_budgets < STUDY_MAX_BUDGETS && least >= 8) {
+    while (score->n_budgets < MAX_SCORE_BUDGETS && least >= 8) {
         least /= 2;
         score->budgets[score->n_budgets++] = least;
     }

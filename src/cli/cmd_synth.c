@@ -9,11 +9,12 @@
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "cli/synth_model.h"
+#include "cli/synth_pair.h"
 #include "cli/term.h"
 #include "os/process.h"
 
 static struct {
-    const char *like, *type, *out, *arch, *name;
+    const char *like, *type, *mmproj_type, *out, *arch, *name;
     int layers, embd, heads, kv_heads, head_dim, ff, vocab, ctx, tied;
     long long seed;
     int list, force;
@@ -23,8 +24,12 @@ static const struct poptOption OPTIONS[] = {
     {"like", 0, POPT_ARG_STRING, &given.like, 0, "the shape of this model (see --list)", "MODEL"},
     {"type", 't', POPT_ARG_STRING, &given.type, 0,
      "how the weights are stored: f16, q8_0 (default), q4_0, q4_k_m, ...", "TYPE"},
+    {"mmproj-type", 0, POPT_ARG_STRING, &given.mmproj_type, 0,
+     "how an image encoder's weights are stored: f16 (default), q8_0 or f32", "TYPE"},
     {"out", 'o', POPT_ARG_STRING, &given.out, 0,
-     "the file to write (default: a file in wattlaw's cache folder, which 'models' lists)", "FILE"},
+     "the file to write, or the folder for a model that sees images (default: in wattlaw's cache "
+     "folder, which 'models' lists)",
+     "FILE"},
     {"list", 'l', POPT_ARG_NONE, &given.list, 0, "print the shapes that --like knows", NULL},
     {"force", 'f', POPT_ARG_NONE, &given.force, 0,
      "write anew although such a file exists or another one is in its place", NULL},
@@ -39,7 +44,7 @@ static const struct poptOption OPTIONS[] = {
     {"vocab", 0, POPT_ARG_INT, &given.vocab, 0, "tokens in the vocabulary (default: 32000)", "N"},
     {"ctx", 0, POPT_ARG_INT, &given.ctx, 0, "context length it claims (default: 4096)", "N"},
     {"arch", 0, POPT_ARG_STRING, &given.arch, 0,
-     "architecture: llama (default), qwen2, qwen3 or gemma3", "ARCH"},
+     "architecture: llama (default), qwen2, qwen3, gemma3, qwen2vl or qwen3vl", "ARCH"},
     {"tied", 0, POPT_ARG_NONE, &given.tied, 0, "the output matrix is the embedding matrix", NULL},
     {"name", 0, POPT_ARG_STRING, &given.name, 0, "name in the file and of the file", "NAME"},
     {"seed", 0, POPT_ARG_LONGLONG, &given.seed, 0, "of the random weights (default: 1)", "N"},
@@ -48,19 +53,38 @@ static const struct poptOption OPTIONS[] = {
 static const char *const LISTED_TYPES[] = {"q4_0", "q8_0", "f16"};
 enum { N_LISTED_TYPES = 3 };
 
+// Both files of a model that sees images, the encoder in f16.
+static double all_bytes(const struct plan_shape *shape, const char *type) {
+    const struct plan_vision *vision = plan_vision_by_name(shape->name);
+    double encoder = vision ? synth_model_encoder_bytes(vision, shape->n_embd, "f16") : 0;
+    return synth_model_bytes(shape, type) + encoder;
+}
+
+static json_t *vision_json(const struct plan_shape *shape) {
+    const struct plan_vision *v = plan_vision_by_name(shape->name);
+    if (!v) {
+        return json_null();
+    }
+    return json_pack("{s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "projector", v->projector,
+                     "n_params", (json_int_t)plan_vision_params(v, shape->n_embd), "n_layer",
+                     (int)v->n_layer, "n_embd", (int)v->n_embd, "n_head", (int)v->n_head, "n_ff",
+                     (int)v->n_ff, "patch_size", (int)v->patch_size, "image_size",
+                     (int)v->image_size, "merge", (int)v->n_merge);
+}
+
 static json_t *shape_json(const struct plan_shape *shape) {
     json_t *bytes = json_object();
     for (int i = 0; i < N_LISTED_TYPES; i++) {
         json_object_set_new(bytes, LISTED_TYPES[i],
-                            json_integer((json_int_t)synth_model_bytes(shape, LISTED_TYPES[i])));
+                            json_integer((json_int_t)all_bytes(shape, LISTED_TYPES[i])));
     }
-    return json_pack("{s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:o}", "name",
-                     shape->name, "arch", shape->arch, "n_params",
-                     (json_int_t)plan_shape_params(shape), "n_layer", (int)shape->n_layer, "n_embd",
-                     (int)shape->n_embd, "n_head", (int)shape->n_head, "n_head_kv",
-                     (int)shape->n_head_kv, "head_dim", (int)shape->head_dim, "n_ff",
-                     (int)shape->n_ff, "n_vocab", (int)shape->n_vocab, "n_ctx_train",
-                     (int)shape->n_ctx_train, "is_tied", shape->is_tied, "about_bytes", bytes);
+    return json_pack(
+        "{s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o}", "name",
+        shape->name, "arch", shape->arch, "n_params", (json_int_t)plan_shape_params(shape),
+        "n_layer", (int)shape->n_layer, "n_embd", (int)shape->n_embd, "n_head", (int)shape->n_head,
+        "n_head_kv", (int)shape->n_head_kv, "head_dim", (int)shape->head_dim, "n_ff",
+        (int)shape->n_ff, "n_vocab", (int)shape->n_vocab, "n_ctx_train", (int)shape->n_ctx_train,
+        "is_tied", shape->is_tied, "vision", vision_json(shape), "about_bytes", bytes);
 }
 
 static void print_document(json_t *document) {
@@ -79,16 +103,20 @@ static void print_shapes_json(void) {
 
 // "135 M", "1.24 G" would read as bytes: "1.24 B" is what the field writes.
 static void print_shapes(void) {
-    printf("%s%-30s %-7s %6s %6s %7s %10s %10s %10s%s\n", term_bold(stdout), "MODEL", "ARCH",
-           "LAYERS", "WIDTH", "PARAMS", "Q4_0", "Q8_0", "F16", term_reset(stdout));
+    printf("%s%-29s %-7s %6s %6s %7s %7s %10s %10s %10s%s\n", term_bold(stdout), "MODEL", "ARCH",
+           "LAYERS", "WIDTH", "PARAMS", "VISION", "Q4_0", "Q8_0", "F16", term_reset(stdout));
     for (size_t i = 0; i < plan_shape_count(); i++) {
         const struct plan_shape *shape = plan_shape_at(i);
-        char params[UNITS_TEXT_BYTES], bytes[UNITS_TEXT_BYTES];
+        const struct plan_vision *vision = plan_vision_by_name(shape->name);
+        char params[UNITS_TEXT_BYTES], seen[UNITS_TEXT_BYTES] = "-", bytes[UNITS_TEXT_BYTES];
         units_params(params, (double)plan_shape_params(shape));
-        printf("%-30s %-7s %6" PRIu32 " %6" PRIu32 " %7s", shape->name, shape->arch, shape->n_layer,
-               shape->n_embd, params);
+        if (vision) {
+            units_params(seen, (double)plan_vision_params(vision, shape->n_embd));
+        }
+        printf("%-29s %-7s %6" PRIu32 " %6" PRIu32 " %7s %7s", shape->name, shape->arch,
+               shape->n_layer, shape->n_embd, params, seen);
         for (int t = 0; t < N_LISTED_TYPES; t++) {
-            printf(" %10s", units_bytes(bytes, synth_model_bytes(shape, LISTED_TYPES[t])));
+            printf(" %10s", units_bytes(bytes, all_bytes(shape, LISTED_TYPES[t])));
         }
         putchar('\n');
     }
@@ -154,7 +182,8 @@ static bool apply_options(struct plan_shape *shape) {
 }
 
 static enum wl_status check_shape(const struct plan_shape *shape, struct wl_err *err) {
-    static const char *const ARCHS[] = {"llama", "qwen2", "qwen3", "gemma3", NULL};
+    static const char *const ARCHS[] = {"llama",   "qwen2",   "qwen3", "gemma3",
+                                        "qwen2vl", "qwen3vl", NULL};
     const struct {
         const char *option;
         uint32_t value;
@@ -164,10 +193,11 @@ static enum wl_status check_shape(const struct plan_shape *shape, struct wl_err 
                 {"ff", shape->n_ff}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (rows[i].value == 0) {
-            return wl_err_set(err, WL_USAGE,
-                              "give --like MODEL, or all of --layers, --embd, --heads and --ff: "
-                              "--%s is missing",
-                              rows[i].option);
+            return wl_err_set(
+                err, WL_USAGE,
+                "give a MODEL (--like MODEL), or all of --layers, --embd, --heads and --ff: "
+                "--%s is missing",
+                rows[i].option);
         }
     }
     size_t arch = 0;
@@ -175,9 +205,10 @@ static enum wl_status check_shape(const struct plan_shape *shape, struct wl_err 
         arch++;
     }
     if (!ARCHS[arch]) {
-        return wl_err_set(err, WL_USAGE,
-                          "--arch: expected llama, qwen2, qwen3 or gemma3, found '%s'",
-                          shape->arch);
+        return wl_err_set(
+            err, WL_USAGE,
+            "--arch: expected llama, qwen2, qwen3, gemma3, qwen2vl or qwen3vl, found '%s'",
+            shape->arch);
     }
     if (shape->n_head % shape->n_head_kv) {
         return wl_err_set(err, WL_USAGE,
@@ -221,33 +252,85 @@ static enum wl_status choose_shape(struct plan_shape *shape, char name[SYNTH_MOD
     return check_shape(shape, err);
 }
 
-static void print_model_json(const struct synth_model_request *request,
-                             const struct synth_model *model) {
-    print_document(json_pack(
-        "{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:o}", "schema_version", 1, "path",
-        model->path, "name", request->shape.name, "arch", request->shape.arch, "type", model->type,
-        "seed", (json_int_t)request->seed, "bytes", (json_int_t)model->file_bytes, "n_params",
-        (json_int_t)model->n_params, "is_synthetic", true, "is_reused", model->is_reused, "seconds",
-        model->is_reused ? json_null() : wl_json_real(model->seconds)));
+static json_t *model_json(const struct synth_model *model) {
+    return json_pack("{s:s, s:s, s:I, s:I, s:b, s:o}", "path", model->path, "type", model->type,
+                     "bytes", (json_int_t)model->file_bytes, "n_params",
+                     (json_int_t)model->n_params, "is_reused", model->is_reused, "seconds",
+                     model->is_reused ? json_null() : wl_json_real(model->seconds));
 }
 
-static void print_model(const struct cli_context *context,
-                        const struct synth_model_request *request,
-                        const struct synth_model *model) {
-    char bytes[UNITS_TEXT_BYTES], seconds[UNITS_TEXT_BYTES], params[UNITS_TEXT_BYTES];
-    puts(model->path);
-    if (context->common.quiet) {
-        return;
+static void print_pair_json(const struct synth_model_request *request,
+                            const struct synth_pair *pair) {
+    json_t *document = json_pack("{s:i, s:s, s:s, s:I, s:b}", "schema_version", 1, "name",
+                                 request->shape.name, "arch", request->shape.arch, "seed",
+                                 (json_int_t)request->seed, "is_synthetic", true);
+    json_t *text = model_json(&pair->text);
+    json_object_update(document, text);
+    json_decref(text);
+    json_t *encoder = request->vision ? model_json(&pair->encoder) : json_null();
+    if (request->vision) {
+        json_object_set_new(encoder, "projector", json_string(request->vision->projector));
     }
+    json_object_set_new(document, "mmproj", encoder);
+    print_document(document);
+}
+
+static void print_model(const char *kind, const struct synth_model *model) {
+    char bytes[UNITS_TEXT_BYTES], seconds[UNITS_TEXT_BYTES], params[UNITS_TEXT_BYTES];
     units_params(params, (double)model->n_params);
-    printf("%s %s, %s parameters, %s", request->shape.arch, model->type, params,
+    printf("%s %s, %s parameters, %s", kind, model->type, params,
            units_bytes(bytes, (double)model->file_bytes));
     if (model->is_reused) {
         puts("; was there already (--force writes it anew)");
     } else {
         printf("; written in %s\n", units_seconds(seconds, model->seconds));
     }
+}
+
+static void print_pair(const struct cli_context *context, const struct synth_model_request *request,
+                       const struct synth_pair *pair) {
+    puts(pair->text.path);
+    if (request->vision) {
+        puts(pair->encoder.path);
+    }
+    if (context->common.quiet) {
+        return;
+    }
+    print_model(request->shape.arch, &pair->text);
+    if (request->vision) {
+        print_model(request->vision->projector, &pair->encoder);
+    }
     puts("The weights are random: what this model costs is real, what it answers is noise.");
+}
+
+static enum wl_status choose_vision(struct synth_model_request *request, struct wl_err *err) {
+    request->vision = given.like ? plan_vision_by_name(given.like) : NULL;
+    if (given.mmproj_type && !request->vision) {
+        return wl_err_set(err, WL_USAGE,
+                          "--mmproj-type: '%s' sees no images; 'wattlaw synth --list' has the "
+                          "models that do",
+                          request->shape.name);
+    }
+    if (given.arch && request->vision) {
+        return wl_err_set(err, WL_USAGE, "--arch: the image encoder of '%s' goes with %s only",
+                          given.like, request->vision->name);
+    }
+    return WL_OK;
+}
+
+static enum wl_status write_files(const struct synth_model_request *request,
+                                  const struct cli_context *context, struct synth_pair *pair,
+                                  struct wl_err *err) {
+    struct synth_pair_request both = {.text = *request,
+                                      .mmproj_type = given.mmproj_type ? given.mmproj_type : "f16",
+                                      .folder = given.out};
+    struct progress progress;
+    progress_begin(&progress, context->common.quiet);
+    enum wl_status status = request->vision
+                                ? synth_pair_write(&both, &progress, pair, err)
+                                : synth_model_write(request, &progress, &pair->text, err);
+    progress_end(&progress);
+    return status;
 }
 
 static int make(const struct cli_context *context) {
@@ -257,13 +340,14 @@ static int make(const struct cli_context *context) {
                                           .seed = (uint64_t)given.seed,
                                           .out_path = given.out,
                                           .is_forced = given.force};
-    struct synth_model model;
+    struct synth_pair pair;
     enum wl_status status = choose_shape(&request.shape, name, &err);
     if (status == WL_OK) {
-        struct progress progress;
-        progress_begin(&progress, context->common.quiet);
-        status = synth_model_write(&request, &progress, &model, &err);
-        progress_end(&progress);
+        status = choose_vision(&request, &err);
+    }
+    if (status == WL_OK) {
+        request.out_path = request.vision ? NULL : given.out;
+        status = write_files(&request, context, &pair, &err);
     }
     if (status == WL_USAGE) {
         return cli_usage(context, "%s", err.message);
@@ -272,16 +356,20 @@ static int make(const struct cli_context *context) {
         return cli_fail(status, &err);
     }
     if (context->common.json) {
-        print_model_json(&request, &model);
+        print_pair_json(&request, &pair);
     } else {
-        print_model(context, &request, &model);
+        print_pair(context, &request, &pair);
     }
     return 0;
 }
 
 static int run(struct cli_context *context) {
+    if (context->n_args > 1 || (context->n_args && given.like)) {
+        return cli_usage(context, "one model at a time; unexpected argument '%s'",
+                         context->args[context->n_args - 1]);
+    }
     if (context->n_args) {
-        return cli_usage(context, "unexpected argument '%s'", context->args[0]);
+        given.like = context->args[0];
     }
     if (given.list && context->common.json) {
         print_shapes_json();
@@ -297,14 +385,16 @@ static int run(struct cli_context *context) {
 
 static const struct cli_example EXAMPLES[] = {
     {"wattlaw synth --list", "the shapes it knows, with their sizes"},
-    {"wattlaw synth --like qwen2.5-0.5b --type q4_0", "then: wattlaw study -m qwen2.5-0.5b-q4_0"},
+    {"wattlaw synth qwen2.5-0.5b --type q4_0", "then: wattlaw study -m qwen2.5-0.5b-q4_0"},
+    {"wattlaw synth qwen2-vl-2b -o models",
+     "a model that sees images: its text part and its encoder"},
     {"wattlaw synth --layers 12 --embd 768 --heads 12 --ff 2048 -o mine.gguf",
      "a shape of your own, to see what it would cost before it is trained"},
     {NULL, NULL}};
 
 const struct cli_command CMD_synth = {
     .name = "synth",
-    .arguments = "--like MODEL [--type TYPE] [-o FILE] | --layers N --embd N --heads N --ff N ...",
+    .arguments = "MODEL [--type TYPE] [-o FILE] | --layers N --embd N --heads N --ff N ...",
     .summary = "write a model file of a true shape with random weights",
     .description =
         "Makes a GGUF file that loads and runs like the real model, without a download: the same "
@@ -312,7 +402,10 @@ const struct cli_command CMD_synth = {
         "does not depend on the values, so time, energy, CPU and RAM are those of the real model. "
         "What it answers is noise: use it for cost, never for accuracy. Reports mark such "
         "models.\n\n"
-        "With --like, single figures can be changed. The mix of tensor types is the one that "
+        "With MODEL (or --like MODEL), single figures can be changed. A model that sees images "
+        "becomes "
+        "two files in one folder, the text model and its image encoder (mmproj). The mix of tensor "
+        "types is the one that "
         "llama-quantize would choose. A file of the same shape, type and seed that exists already "
         "is used again.",
     .options = OPTIONS,

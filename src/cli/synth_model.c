@@ -65,6 +65,19 @@ static enum wl_status unknown_type(const char *name, struct wl_err *err) {
                       nearest ? "'?" : "", list);
 }
 
+enum wl_status synth_model_check_type(const char *type, bool is_encoder, struct wl_err *err) {
+    int row = find_type(type);
+    if (!is_encoder) {
+        return row < 0 ? unknown_type(type, err) : WL_OK;
+    }
+    const char *name = row < 0 ? "" : TYPES[row].name;
+    if (strcmp(name, "f16") == 0 || strcmp(name, "q8_0") == 0 || strcmp(name, "f32") == 0) {
+        return WL_OK;
+    }
+    return wl_err_set(err, WL_USAGE, "an image encoder cannot be '%s'; expected f16, q8_0 or f32",
+                      type);
+}
+
 double synth_model_bytes(const struct plan_shape *shape, const char *type) {
     int row = find_type(type);
     if (row < 0) {
@@ -77,6 +90,21 @@ double synth_model_bytes(const struct plan_shape *shape, const char *type) {
         bytes += (output_bits - bits) / 8 * shape->n_embd * shape->n_vocab;
     }
     return bytes + 40.0 * shape->n_vocab; // the vocabulary and its merges
+}
+
+double synth_model_encoder_bytes(const struct plan_vision *vision, uint32_t n_embd_out,
+                                 const char *type) {
+    int row = find_type(type);
+    return row < 0
+               ? NAN
+               : plan_vision_bytes(vision, n_embd_out,
+                                   gguf_type_bits_per_weight(gguf_type_by_name(TYPES[row].base)));
+}
+
+static double request_bytes(const struct synth_model_request *request, const char *type) {
+    return request->is_encoder
+               ? synth_model_encoder_bytes(request->vision, request->shape.n_embd, type)
+               : synth_model_bytes(&request->shape, type);
 }
 
 enum wl_status synth_model_shape(const char *like, const struct plan_shape **out,
@@ -97,8 +125,7 @@ enum wl_status synth_model_shape(const char *like, const struct plan_shape **out
                       nearest ? "'?" : "");
 }
 
-// A part of a file name: everything unusual becomes '-'.
-static void name_part(char *out, size_t size, const char *text) {
+void synth_model_name_part(char *out, size_t size, const char *text) {
     static const char USUAL[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
     lower(out, size, text);
     for (char *p = out; *p; p++) {
@@ -106,25 +133,35 @@ static void name_part(char *out, size_t size, const char *text) {
     }
 }
 
+// Made when it is not there.
+static enum wl_status folder_for(const struct synth_model_request *request, char out[OS_PATH_BYTES],
+                                 struct wl_err *err) {
+    char cache[OS_PATH_BYTES];
+    enum wl_status status;
+    if (request->folder) {
+        status = str_copy(out, OS_PATH_BYTES, request->folder)
+                     ? WL_OK
+                     : wl_err_set(err, WL_LIMIT, "path too long: '%.80s...'", request->folder);
+    } else if ((status = os_cache_dir(cache, err)) == WL_OK) {
+        status = os_path_join(out, cache, "models", err);
+    }
+    return status == WL_OK ? os_make_dirs(out, err) : status;
+}
+
 static enum wl_status default_path(const struct synth_model_request *request, const char *type,
                                    char out[OS_PATH_BYTES], struct wl_err *err) {
-    char cache[OS_PATH_BYTES], folder[OS_PATH_BYTES];
+    char folder[OS_PATH_BYTES];
     char name[SYNTH_MODEL_NAME_BYTES], file[SYNTH_MODEL_NAME_BYTES + 64], seed[32] = "";
-    enum wl_status status = os_cache_dir(cache, err);
-    if (status == WL_OK) {
-        status = os_path_join(folder, cache, "models", err);
-    }
-    if (status == WL_OK) {
-        status = os_make_dirs(folder, err);
-    }
+    enum wl_status status = folder_for(request, folder, err);
     if (status != WL_OK) {
         return status;
     }
     if (request->seed != SYNTH_MODEL_SEED) {
         snprintf(seed, sizeof seed, "-seed%" PRIu64, request->seed);
     }
-    name_part(name, sizeof name, request->shape.name);
-    snprintf(file, sizeof file, "synth-%s-%s%s.gguf", name, type, seed);
+    synth_model_name_part(name, sizeof name, request->shape.name);
+    snprintf(file, sizeof file, "%ssynth-%s-%s%s.gguf", request->is_encoder ? "mmproj-" : "", name,
+             type, seed);
     return os_path_join(out, folder, file, err);
 }
 
@@ -133,9 +170,30 @@ struct difference {
     uint64_t found, expected;
 };
 
+static bool first_difference(const struct difference *rows, size_t n, struct difference *out) {
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].found != rows[i].expected) {
+            *out = rows[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool encoder_differs(const struct gguf_facts *facts,
+                            const struct synth_model_request *request, struct difference *out) {
+    uint32_t width = request->shape.n_embd;
+    const struct difference rows[] = {
+        {"output width", facts->projection_dim, width},
+        {"parameters", facts->n_params, plan_vision_params(request->vision, width)},
+        {"seed", facts->synth_seed, request->seed},
+    };
+    return first_difference(rows, sizeof rows / sizeof rows[0], out);
+}
+
 // What the file has other than asked for; false when it is the same model.
-static bool differs(const struct gguf_facts *facts, const struct synth_model_request *request,
-                    struct difference *out) {
+static bool text_differs(const struct gguf_facts *facts, const struct synth_model_request *request,
+                         struct difference *out) {
     const struct plan_shape *shape = &request->shape;
     const struct difference rows[] = {
         {"layers", facts->n_layer, shape->n_layer},
@@ -149,13 +207,13 @@ static bool differs(const struct gguf_facts *facts, const struct synth_model_req
         {"output matrices", facts->has_output, !shape->is_tied},
         {"seed", facts->synth_seed, request->seed},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (rows[i].found != rows[i].expected) {
-            *out = rows[i];
-            return true;
-        }
-    }
-    return false;
+    return first_difference(rows, sizeof rows / sizeof rows[0], out);
+}
+
+static bool differs(const struct gguf_facts *facts, const struct synth_model_request *request,
+                    struct difference *out) {
+    return request->is_encoder ? encoder_differs(facts, request, out)
+                               : text_differs(facts, request, out);
 }
 
 enum existing { EXISTING_NONE, EXISTING_SAME, EXISTING_OTHER, EXISTING_TRAINED, EXISTING_BROKEN };
@@ -175,9 +233,10 @@ static enum existing look_at(const struct synth_model_request *request, const ch
     if (!facts.is_synthetic) {
         return EXISTING_TRAINED;
     }
-    if (strcmp(facts.arch, request->shape.arch) != 0 || strcmp(facts.file_type, type) != 0) {
-        wl_err_set(why, WL_USAGE, "%s %s instead of %s %s", facts.arch, facts.file_type,
-                   request->shape.arch, type);
+    const char *kind = facts.is_mmproj ? facts.projector : facts.arch;
+    const char *wanted = request->is_encoder ? request->vision->projector : request->shape.arch;
+    if (strcmp(kind, wanted) != 0 || strcmp(facts.file_type, type) != 0) {
+        wl_err_set(why, WL_USAGE, "%s %s instead of %s %s", kind, facts.file_type, wanted, type);
         return EXISTING_OTHER;
     }
     if (differs(&facts, request, &difference)) {
@@ -202,7 +261,8 @@ static enum wl_status settle_existing(const struct synth_model_request *request,
     }
     out->is_reused = existing == EXISTING_SAME && !request->is_forced;
     // In our own cache a left-over is ours to replace.
-    bool may_replace = request->is_forced || !request->out_path;
+    bool may_replace =
+        request->is_forced || (!request->out_path && (!request->folder || request->is_own_folder));
     if (existing == EXISTING_NONE || existing == EXISTING_SAME || may_replace) {
         return WL_OK;
     }
@@ -232,7 +292,7 @@ static enum wl_status check_room(const struct synth_model_request *request, cons
     if (!os_is_dir(folder)) {
         return wl_err_set(err, WL_NOT_FOUND, "cannot write '%s': no folder '%s'", path, folder);
     }
-    double bytes = synth_model_bytes(&request->shape, type);
+    double bytes = request_bytes(request, type);
     enum wl_status status = os_free_bytes(folder, &free_bytes, err);
     if (status != WL_OK || bytes <= (double)free_bytes) {
         return status;
@@ -253,20 +313,9 @@ static void show(void *context, const char *what, double done) {
     progress_update(shown->progress, done, -1, shown->what);
 }
 
-static enum wl_status write_with_engine(const struct synth_model_request *request, const char *type,
-                                        struct progress *progress, struct synth_model *out,
-                                        struct wl_err *err) {
+static struct engine_synth_options text_options(const struct synth_model_request *request) {
     const struct plan_shape *shape = &request->shape;
-    struct engine *engine = NULL;
-    enum wl_status status = engine_start(NULL, &engine, err);
-    if (status != WL_OK) {
-        return status;
-    }
-    char what[SYNTH_MODEL_NAME_BYTES + 32];
-    snprintf(what, sizeof what, "writing %.60s %s", shape->name, type);
-    struct shown shown = {progress, what};
-    struct engine_synth_options options = {
-        .path = out->path,
+    return (struct engine_synth_options){
         .arch = shape->arch,
         .n_layer = shape->n_layer,
         .n_embd = shape->n_embd,
@@ -276,12 +325,54 @@ static enum wl_status write_with_engine(const struct synth_model_request *reques
         .n_ff = shape->n_ff,
         .n_vocab = shape->n_vocab,
         .n_ctx = shape->n_ctx_train,
+        .n_deepstack = request->vision ? request->vision->n_deepstack : 0,
         .is_tied = shape->is_tied,
-        .type = type,
-        .name = shape->name,
-        .seed = request->seed,
         .rope_freq_base = shape->rope_freq_base,
     };
+}
+
+static struct engine_synth_vision encoder_options(const struct synth_model_request *request) {
+    const struct plan_vision *v = request->vision;
+    return (struct engine_synth_vision){
+        .projector = v->projector,
+        .n_layer = v->n_layer,
+        .n_embd = v->n_embd,
+        .n_head = v->n_head,
+        .n_ff = v->n_ff,
+        .patch_size = v->patch_size,
+        .image_size = v->image_size,
+        .n_merge = v->n_merge,
+        .n_embd_out = request->shape.n_embd,
+        .preproc_image_size = v->preproc_image_size,
+        .n_deepstack = v->n_deepstack,
+        .window_pattern = v->window_pattern,
+    };
+}
+
+static enum wl_status write_with_engine(const struct synth_model_request *request, const char *type,
+                                        struct progress *progress, struct synth_model *out,
+                                        struct wl_err *err) {
+    struct engine *engine = NULL;
+    enum wl_status status = engine_start(NULL, &engine, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    char what[SYNTH_MODEL_NAME_BYTES + 48];
+    snprintf(what, sizeof what, "writing %s%.60s %s", request->is_encoder ? "the encoder of " : "",
+             request->shape.name, type);
+    struct shown shown = {progress, what};
+    struct engine_synth_options options = {0};
+    struct engine_synth_vision encoder;
+    if (request->is_encoder) {
+        encoder = encoder_options(request);
+        options.vision = &encoder;
+    } else {
+        options = text_options(request);
+    }
+    options.path = out->path;
+    options.type = type;
+    options.name = request->shape.name;
+    options.seed = request->seed;
     struct engine_synth_result result;
     int64_t start_ns = os_now_ns();
     status = engine_synth(engine, &options, progress ? show : NULL, &shown, &result, err);
@@ -298,12 +389,11 @@ enum wl_status synth_model_write(const struct synth_model_request *request,
                                  struct progress *progress, struct synth_model *out,
                                  struct wl_err *err) {
     *out = (struct synth_model){0};
-    int row = find_type(request->type);
-    if (row < 0) {
-        return unknown_type(request->type, err);
+    enum wl_status status = synth_model_check_type(request->type, request->is_encoder, err);
+    if (status != WL_OK) {
+        return status;
     }
-    out->type = TYPES[row].name;
-    enum wl_status status = WL_OK;
+    out->type = TYPES[find_type(request->type)].name;
     if (!request->out_path) {
         status = default_path(request, out->type, out->path, err);
     } else if (!str_copy(out->path, sizeof out->path, request->out_path)) {

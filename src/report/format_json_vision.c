@@ -44,6 +44,7 @@ static json_t *knee_json(const struct knee_fit *knee) {
     json_t *o = json_object();
     report_field_flag(o, "has_knee", knee->has_knee);
     report_field_real(o, "p_no_knee", knee->p_no_knee);
+    report_field_flag(o, "is_at_edge", knee->is_at_edge);
     report_field_real(o, "knee_px", knee->knee_x);
     report_field_interval(o, "knee_px_ci95", knee->knee_ci95);
     report_field_real(o, "fixed", knee->fixed);
@@ -56,7 +57,9 @@ static json_t *knee_json(const struct knee_fit *knee) {
     report_field_real(o, "level_above", knee->level_above);
     report_field_interval(o, "level_above_ci95", knee->level_above_ci95);
     report_field_count(o, "n", knee->n);
+    report_field_count(o, "n_outliers", knee->n_outliers);
     report_field_count(o, "n_sizes", knee->n_x);
+    report_field_flag(o, "is_lack_of_fit", knee->is_lack_of_fit);
     report_field_real(o, "r2", knee->r2);
     return o;
 }

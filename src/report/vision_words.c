@@ -125,6 +125,9 @@ char *vision_knee_words(char out[LAW_TEXT_BYTES], const struct report_image_budg
     out[0] = '\0';
     if (!budget->has_knee[law]) {
         add(out, "No knee: %.200s.", budget->reason[law] ? budget->reason[law] : "not measured");
+    } else if (!knee->has_knee && knee->is_at_edge) {
+        add(out, "A bend at %s, but too few sizes beyond it to call it a knee.",
+            vision_square(text, knee->knee_x));
     } else if (!knee->has_knee) {
         add(out, "No knee between the measured sizes (%s).", figure_p(text, knee->p_no_knee));
     } else {

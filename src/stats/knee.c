@@ -91,7 +91,7 @@ static enum wl_status fit_problem(struct knee_problem *problem, uint64_t seed, s
     out->p_no_knee = 1;
     if (status == WL_OK && knee_search(problem, &full)) {
         knee_judge_noise(problem, &full);
-        status = knee_test(problem, seed, &out->p_no_knee, err);
+        status = knee_exists(problem, seed, &out->p_no_knee, err);
     }
     if (status != WL_OK) {
         return status;

@@ -73,6 +73,25 @@ enum wl_status knee_fit(const struct knee_point *points, size_t n, uint64_t seed
                         struct knee_fit *out, struct wl_err *err);
 double knee_predict(const struct knee_fit *fit, double x);
 
+struct knee_contrast {
+    bool is_valid;     // both fits have the figure
+    double difference; // changed - base
+    struct stats_interval difference_ci95;
+    bool is_different;                // 0 lies outside of that interval
+    double ratio;                     // changed / base; NaN when base is not above 0
+    struct stats_interval ratio_ci95; // NaN unless both intervals lie above 0
+};
+
+// Did a clamp move the knee, and what did it do to the level above it? Of two independent fits in
+// the same units; the intervals are combined as they are, lopsided (MOVER, Zou & Donner 2008).
+struct knee_comparison {
+    struct knee_contrast knee; // valid where both have one
+    struct knee_contrast level_above;
+};
+
+void knee_compare(const struct knee_fit *base, const struct knee_fit *changed,
+                  struct knee_comparison *out);
+
 // The knee of a step function that is known exactly (tokens against pixels, counted, sorted by x):
 // the smallest x from which on y stays within `tolerance` (relative) of its final value, be it
 // reached from below or, in families that fall again, from above. NONE_CONSTANT: y never leaves it

@@ -229,8 +229,8 @@ static enum wl_status test_against(struct knee_problem *problem, double power, d
     return status;
 }
 
-enum wl_status knee_test(struct knee_problem *problem, uint64_t seed, double *p,
-                         struct wl_err *err) {
+enum wl_status knee_exists(struct knee_problem *problem, uint64_t seed, double *p,
+                           struct wl_err *err) {
     double with = INFINITY, p_power = 0;
     for (size_t i = 0; i < n_tried(problem); i++) {
         with = fmin(with, problem->rests[tried_index(problem, i)]);

@@ -97,8 +97,8 @@ double knee_candidate(const struct knee_problem *problem, size_t i);
 // Variance of the points about the fullest curve, and whether that curve suits the sizes.
 void knee_judge_noise(struct knee_problem *problem, const struct knee_curve *full);
 // p-value of 'a smooth curve without a knee is enough'.
-enum wl_status knee_test(struct knee_problem *problem, uint64_t seed, double *p,
-                         struct wl_err *err);
+enum wl_status knee_exists(struct knee_problem *problem, uint64_t seed, double *p,
+                           struct wl_err *err);
 // The law with a knee, and all intervals; `full` is the best curve with both optional terms.
 void knee_describe(struct knee_problem *problem, const struct knee_curve *full,
                    struct knee_fit *out);

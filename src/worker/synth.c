@@ -219,6 +219,17 @@ static enum wl_status write_file(struct synth *s, struct wl_err *err) {
     return status;
 }
 
+static uint64_t exact_bytes(const struct synth *s) {
+    uint64_t total = gguf_get_meta_size(s->plan.gguf);
+    uint64_t alignment = gguf_get_alignment(s->plan.gguf);
+    for (size_t i = 0; i < s->plan.tensors.n; i++) {
+        const struct synth_tensor *t = &s->plan.tensors.items[i];
+        total += ggml_row_size(t->type, t->ne[0]) * t->n_rows;
+        total = (total + alignment - 1) / alignment * alignment;
+    }
+    return total;
+}
+
 static enum wl_status prepare(struct synth *s, const json_t *request, struct wl_err *err) {
     bool is_vision = *wl_json_opt_string(request, "projector", "") != '\0';
     enum wl_status status = wl_json_get_string(request, "path", &s->path, err);
@@ -236,7 +247,7 @@ static enum wl_status prepare(struct synth *s, const json_t *request, struct wl_
         return status;
     }
     synth_rows_init(&s->rows, s->plan.seed);
-    s->total_bytes = gguf_get_meta_size(s->plan.gguf) + s->plan.tensors.n_bytes;
+    s->total_bytes = exact_bytes(s);
     return WL_OK;
 }
 
@@ -254,7 +265,7 @@ static void count_up(json_t *counts, const char *key) {
     json_object_set_new(counts, key, json_integer(before + 1));
 }
 
-static json_t *result_json(const struct synth *s) {
+static json_t *result_json(const struct synth *s, bool is_dry) {
     json_t *types = json_object();
     json_t *fallbacks = json_object();
     for (size_t i = 0; i < s->plan.tensors.n; i++) {
@@ -265,20 +276,22 @@ static json_t *result_json(const struct synth *s) {
             count_up(fallbacks, name);
         }
     }
-    return json_pack("{s:I, s:I, s:o, s:o, s:s}", "file_bytes", (json_int_t)s->written_bytes,
-                     "n_params", (json_int_t)s->plan.tensors.n_params, "types", types, "fallbacks",
-                     fallbacks, "stop", s->is_cancelled ? "cancel" : "done");
+    return json_pack("{s:I, s:I, s:o, s:o, s:s}", "file_bytes",
+                     (json_int_t)(is_dry ? s->total_bytes : s->written_bytes), "n_params",
+                     (json_int_t)s->plan.tensors.n_params, "types", types, "fallbacks", fallbacks,
+                     "stop", s->is_cancelled ? "cancel" : "done");
 }
 
 enum wl_status synth_request(const struct reply *reply, const json_t *request, json_t **result,
                              struct wl_err *err) {
     struct synth s = {.reply = reply};
+    bool is_dry = wl_json_opt_bool(request, "dry_run", false);
     enum wl_status status = prepare(&s, request, err);
-    if (status == WL_OK) {
+    if (status == WL_OK && !is_dry) {
         status = write_file(&s, err);
     }
     if (status == WL_OK) {
-        *result = result_json(&s);
+        *result = result_json(&s, is_dry);
     }
     release(&s);
     return status;

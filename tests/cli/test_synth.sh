@@ -33,14 +33,35 @@ expect_code 2 'refuses heads that do not divide' \
 expect_code 2 'refuses a width that heads do not divide' \
     "$WATTLAW" synth --layers 2 --embd 64 --heads 3 --ff 128
 expect_code 2 'refuses an unknown architecture' "$WATTLAW" synth --like smollm2-135m --arch bert
-expect_err_grep 'says which there are' 'expected llama, qwen2, qwen3 or gemma3'
-expect_code 2 'refuses an argument' "$WATTLAW" synth smollm2-135m
+expect_err_grep 'says which there are' 'expected llama, qwen2, qwen3, gemma3, qwen2vl or qwen3vl'
+expect_code 2 'refuses two models' "$WATTLAW" synth smollm2-135m smollm2-360m
+expect_err_grep 'says that one is enough' "one model at a time.*'smollm2-360m'"
+expect_code 1 'refuses an unknown name' "$WATTLAW" synth smolvlm-255m
+expect_err_grep 'suggests the nearest one' "did you mean 'smolvlm-256m'"
 expect_code 1 'refuses a missing folder' "$WATTLAW" synth --like smollm2-135m -o no/such/m.gguf
 expect_err_grep 'says which' "no folder 'no/such'"
 expect_code 1 'refuses what no disk has room for' "$WATTLAW" synth --name huge --layers 1000 \
     --embd 1000000 --heads 1000 --ff 1000000 --vocab 4000000 --type f32 -o huge.gguf
 expect_err_grep 'says how much is needed and free' 'it needs about .*GiB but .* has .* free'
 ok 'leaves nothing behind' test ! -e huge.gguf
+
+# Models that see images.
+expect_code 0 'lists them' "$WATTLAW" synth --list
+expect_grep 'with the parameters of their encoders' '^qwen2-vl-2b  *qwen2vl  *28  *1536  *1.54B  *665M .* GiB'
+expect_grep 'and none for the others' '^smollm2-135m  *llama  *30  *576  *135M  *- '
+expect_code 0 'lists them as JSON' "$WATTLAW" synth --list --json
+expect_json 'with their encoders' \
+    '[(s["vision"]["projector"], s["vision"]["n_params"]) for s in d["shapes"] if s["name"] == "qwen2-vl-2b"] == [("qwen2vl_merger", 665271296)]'
+expect_json 'and null for the others' \
+    '[s["vision"] for s in d["shapes"] if s["name"] == "smollm2-135m"] == [None]'
+expect_code 2 'refuses a file where a folder belongs' "$WATTLAW" synth smolvlm-256m -o pair.gguf
+expect_err_grep 'says that there are two files' 'is two files; expected a folder'
+expect_code 2 'refuses an encoder in an unknown type' "$WATTLAW" synth smolvlm-256m --mmproj-type q4_k_m -o pair
+expect_err_grep 'says which there are for encoders' 'expected f16, q8_0 or f32'
+ok 'before anything is written' test ! -e pair
+expect_code 2 'refuses an encoder for a model without' "$WATTLAW" synth smollm2-135m --mmproj-type f16
+expect_err_grep 'says that it sees no images' 'sees no images'
+expect_code 2 'refuses another architecture for an encoder' "$WATTLAW" synth qwen3-vl-2b --arch qwen3
 
 printf 'GGUF no model' >broken.gguf
 expect_code 2 'keeps a file that is no model' "$WATTLAW" synth --like smollm2-135m -o broken.gguf
@@ -93,13 +114,30 @@ expect_code 0 'replaces its own file of another shape' \
     "$WATTLAW" synth "${tiny[@]}" --layers 3 --name 'My Tiny/Model' --type f16 --json
 expect_json 'by the new one' 'not d["is_reused"]'
 
-for arch in llama qwen2 qwen3 gemma3; do
+for arch in llama qwen2 qwen3 gemma3 qwen2vl qwen3vl; do
     expect_code 0 "writes $arch" "$WATTLAW" synth "${tiny[@]}" --arch "$arch" -o "$arch.gguf" --quiet
     expect_no_grep 'and prints only the path when quiet' 'random'
 done
 
 expect_code 0 'models lists what was written' "$WATTLAW" models synth
 expect_grep 'with a note' 'synth-my-tiny-model-f16 .*random weights'
+
+pair=(smolvlm-256m --layers 1 --vocab 4096 --type q4_0 --mmproj-type q8_0 --name eyes)
+expect_code 0 'writes a model that sees images' "$WATTLAW" synth "${pair[@]}" -o pair
+expect_grep 'prints the model first' '^pair/synth-eyes-q4_0\.gguf$'
+expect_grep 'then its image encoder' '^pair/mmproj-synth-eyes-q8_0\.gguf$'
+expect_grep 'says what the encoder is' '^idefics3 q8_0, 93.5M parameters, .* MiB'
+ok 'both files are there, and no more' bash -c '[ "$(ls pair | wc -l)" = 2 ]'
+expect_code 0 'uses both again' "$WATTLAW" synth "${pair[@]}" -o pair --json
+expect_json 'and says so' 'd["is_reused"] and d["mmproj"]["is_reused"]'
+expect_json 'with the published parameters' 'd["mmproj"]["n_params"] == 93510912'
+expect_code 2 'keeps an encoder of another width' "$WATTLAW" synth "${pair[@]}" --embd 640 --heads 10 -o pair
+expect_err_grep 'says which file is in the way' "synth-eyes-q4_0.gguf' exists and is another model"
+expect_code 0 'puts a pair into a folder of its own' "$WATTLAW" synth "${pair[@]}" --json
+expect_json 'of the cache' \
+    'd["mmproj"]["path"].endswith("/home/.cache/wattlaw/models/synth-eyes/mmproj-synth-eyes-q8_0.gguf")'
+expect_code 0 'models lists the pair' "$WATTLAW" models eyes
+expect_grep 'as one that sees images' 'synth-eyes-q4_0 '
 
 # An interrupted run leaves nothing behind.
 if command -v timeout >/dev/null; then
