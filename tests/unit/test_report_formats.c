@@ -435,6 +435,28 @@ static void no_records_in_every_format(void **state) {
     }
 }
 
+// Families that bring every picture to one size, families that do not tell it, no answers.
+static void images_in_every_format(void **state) {
+    (void)state;
+    static struct images_sample sample;
+    for (uint64_t pixels = 0; pixels <= 802816; pixels += 802816) {
+        images_sample_fill(&sample, 0);
+        for (size_t i = 0; i < IMAGES_RECORDS; i++) {
+            sample.records[SAMPLE_RECORDS + i].vision.effective_pixels = pixels;
+        }
+        struct report_input input = images_input(&sample, NULL);
+        input.model[0].n_answers = pixels > 0 ? IMAGES_ANSWERS : 0;
+        struct report_result *result = build(&input);
+        for (unsigned i = 0; i < REPORT_FORMAT_COUNT; i++) {
+            char *text = write_as(result, (enum report_format)i, NULL);
+            assert_true(strlen(text) > 1000);
+            assert_null(strstr(text, "nan"));
+            free(text);
+        }
+        report_result_free(result);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_of_two_models),
@@ -452,6 +474,7 @@ int main(void) {
         cmocka_unit_test(formats_are_found_by_name),
         cmocka_unit_test(too_small_a_buffer_is_an_error),
         cmocka_unit_test(no_records_in_every_format),
+        cmocka_unit_test(images_in_every_format),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
