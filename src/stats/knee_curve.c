@@ -22,10 +22,12 @@ size_t knee_row(struct knee_terms terms, double k, double x, double row[KNEE_MAX
     return n;
 }
 
-bool knee_is_knee(struct knee_terms terms, double k, const double *coef) {
-    double slope = coef[1] + (terms.has_quadratic ? 2 * coef[2] * k : 0);
+bool knee_is_knee(const struct knee_problem *problem, struct knee_terms terms, double k,
+                  const double *coef) {
+    double q = terms.has_quadratic ? coef[2] : 0;
     double above = terms.has_slope_above ? coef[terms.has_quadratic ? 3 : 2] : 0;
-    return slope > 0 && slope > above;
+    double mean_slope = coef[1] + q * (problem->cells[0].x + k), slope = coef[1] + 2 * q * k;
+    return mean_slope > 0 && slope > 0 && slope > above;
 }
 
 enum wl_status knee_solve_rows(struct knee_problem *problem, size_t n_columns, const double *y,
@@ -70,7 +72,7 @@ void knee_curve_at(struct knee_problem *problem, struct knee_terms terms, double
     terms = knee_terms_at(problem, terms, k);
     *out = (struct knee_curve){.terms = terms, .k = k, .rest = INFINITY};
     if (knee_solve(problem, terms, k, NULL, &out->fit) == WL_OK &&
-        knee_is_knee(terms, k, out->fit.coef)) {
+        knee_is_knee(problem, terms, k, out->fit.coef)) {
         out->rest = out->fit.residual_variance * (double)out->fit.dof;
     }
 }

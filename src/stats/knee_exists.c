@@ -159,7 +159,8 @@ static double rest_of_draw(const struct trial *trial, const struct tried_curve *
         squares -= c[i] * change;
         coef[i] = curve->coef[i] + change;
     }
-    bool is_good = curve == trial->curves || knee_is_knee(curve->terms, curve->k, coef);
+    bool is_good =
+        curve == trial->curves || knee_is_knee(trial->problem, curve->terms, curve->k, coef);
     return is_good ? fmax(squares, 0) : INFINITY;
 }
 

@@ -76,8 +76,9 @@ enum wl_status knee_solve(struct knee_problem *problem, struct knee_terms terms,
                           const double *y, struct stats_fit *out);
 // The columns of one x: 1, min(x, k), q's, s's; returns their number.
 size_t knee_row(struct knee_terms terms, double k, double x, double row[KNEE_MAX_COLUMNS]);
-// A knee is where a rising cost stops rising, or rises more slowly from then on.
-bool knee_is_knee(struct knee_terms terms, double k, const double *coef);
+// A knee is where a cost that has risen since the smallest x stops rising, or rises more slowly.
+bool knee_is_knee(const struct knee_problem *problem, struct knee_terms terms, double k,
+                  const double *coef);
 // Those of the wanted terms that can be told at k.
 struct knee_terms knee_terms_at(const struct knee_problem *problem, struct knee_terms wanted,
                                 double k);
