@@ -93,7 +93,8 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--checkpoint', required=True)
-    parser.add_argument('--items', type=int, default=30, help='prompts of each kind and class, panels of each size')
+    parser.add_argument('--items', type=int, default=30,
+                        help='prompts of each kind and class, panels of each size')
     parser.add_argument('--max-tokens', type=int, default=144, help='image budget')
     parser.add_argument('--json', help='also write the counts to this file')
     options = parser.parse_args(arguments)
@@ -106,7 +107,8 @@ def main(arguments):
             show(f'text {bounds[0]}..{bounds[1]}', part)
             found['text'].append({'tokens': bounds, 'kinds': part})
         for size in SIZES if vision else ():
-            part = picture_accuracy(tokenizer, text, vision, size, options.items, options.max_tokens)
+            part = picture_accuracy(tokenizer, text, vision, size, options.items,
+                                    options.max_tokens)
             show(f'picture {size[0]}x{size[1]}', part)
             found['pictures'].append({'size': size, 'kinds': part})
     if options.json:

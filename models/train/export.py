@@ -15,7 +15,6 @@ from config import Config
 from gguf_write import BOOL, F32, I32, STRING, TENSOR_TYPES, U32, GgufWriter
 
 NAME = "wattlaw panel"
-LICENSE = "other"  # the project's own, not chosen yet
 DESCRIPTION = (
     "Built-in demonstration model of wattlaw: answers questions about drawn instrument panels and "
     "short lists. Trained from nothing by models/train, on generated data only."
@@ -44,7 +43,6 @@ class _ModelFile:
         self.gguf = GgufWriter()
         self.text("general.architecture", architecture)
         self.text("general.name", name)
-        self.text("general.license", LICENSE)
         self.text("general.description", DESCRIPTION)
         self.numbers({"general.file_type": TENSOR_TYPES[kind][1]})
         if kind == "q8_0":
@@ -197,8 +195,11 @@ def file_names(kind):
     return f"wattlaw-panel-{kind}.gguf", f"wattlaw-panel-mmproj-{kind}.gguf"
 
 
-def export(checkpoint, tokenizer, out_dir, kind):
-    """Write what the checkpoint holds; returns the paths written."""
+def export(checkpoint, tokenizer, out_dir, kind, names=None):
+    """Write what the checkpoint holds; returns the paths written.
+
+    `names` are those of the two files, file_names(kind) if left out.
+    """
     config = Config.from_dict(checkpoint["config"])
     if len(tokenizer.tokens) != config.vocab:
         raise ValueError(
@@ -206,7 +207,7 @@ def export(checkpoint, tokenizer, out_dir, kind):
         )
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    text_path, vision_path = (out_dir / name for name in file_names(kind))
+    text_path, vision_path = (out_dir / name for name in names or file_names(kind))
     write_text(text_path, config, checkpoint["text"], tokenizer, kind)
     if not checkpoint.get("vision"):
         return [text_path]

@@ -460,17 +460,24 @@ def cell_features(panel, width, height, cell=28, strip=None):
 
 ABSENT_SHARE = 0.2       # of the questions about shapes: those that must be answered "none"
 
+# Answers name the fact before its value ("The circle is red."): when the value is due, its key
+# stands just before it, where the heads that look back find it. A bare "red" would have to be
+# found from the question first, which a small model learns ten times later. The characters of a
+# display stay bare, one token each.
+
 
 def _ask_colour(panel, rng):
     present = dict(panel.shapes)
     shape = _pick(rng, list(present), [shape for shape in SHAPES if shape not in present])
-    return f'What colour is the {shape}?', present.get(shape, 'none')
+    answer = f'The {shape} is {present[shape]}.' if shape in present else 'none'
+    return f'What colour is the {shape}?', answer
 
 
 def _ask_which(panel, rng):
     present = {colour: shape for shape, colour in panel.shapes}
     colour = _pick(rng, list(present), [colour for colour in COLOURS if colour not in present])
-    return f'Which shape is {colour}?', present.get(colour, 'none')
+    answer = f'The {colour} shape is the {present[colour]}.' if colour in present else 'none'
+    return f'Which shape is {colour}?', answer
 
 
 def _pick(rng, present, absent):
@@ -479,19 +486,31 @@ def _pick(rng, present, absent):
 
 def _ask_light(panel, rng):
     place = rng.randrange(len(panel.lights))
-    return f'Is the {ORDINALS[place]} light on?', 'yes' if panel.lights[place] else 'no'
+    state = 'on' if panel.lights[place] else 'off'
+    return f'Is the {ORDINALS[place]} light on?', f'The {ORDINALS[place]} light is {state}.'
+
+
+def _ask_lights(panel, _rng):
+    count = sum(panel.lights)
+    return 'How many lights are on?', f"{count} light{' is' if count == 1 else 's are'} on."
+
+
+def _ask_shapes(panel, _rng):
+    count = len(panel.shapes)
+    return 'How many shapes?', f"{count} shape{'s' if count > 1 else ''}."
 
 
 _ASK = {
     'number': lambda panel, rng: ('What number is shown?', ''.join(map(str, panel.number))),
-    'serial': lambda panel, rng: ('What is the serial number?', ''.join(map(str, panel.serial))),
-    'shapes': lambda panel, rng: ('How many shapes?', str(len(panel.shapes))),
+    'serial': lambda panel, rng: ('What is the serial number?',
+                                  'No.' + ''.join(map(str, panel.serial))),
+    'shapes': _ask_shapes,
     'colour': _ask_colour,
     'which': _ask_which,
-    'lights': lambda panel, rng: ('How many lights are on?', str(sum(panel.lights))),
+    'lights': _ask_lights,
     'light': _ask_light,
-    'dial': lambda panel, rng: ('What does the dial show?', str(panel.dial)),
-    'ground': lambda panel, rng: ('Is the panel dark or light?', panel.ground),
+    'dial': lambda panel, rng: ('What does the dial show?', f'The dial is at {panel.dial}.'),
+    'ground': lambda panel, rng: ('Is the panel dark or light?', f'The panel is {panel.ground}.'),
 }
 
 

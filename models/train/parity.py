@@ -77,12 +77,12 @@ TEXT_CASES = (
     ("settings", SETTINGS + "What is river mode?"),
     ("comparison", "Which is larger, 38 or 71?"),
 )
-# None of the grids but the last is square: rows and columns must not be taken for each other.
+# No grid is square: rows and columns must not be taken for each other.
 IMAGE_CASES = (
     (84, 56, "Is the panel dark or light?"),
     (112, 84, "How many shapes?"),
-    (84, 140, "What is the serial number?"),
-    (336, 336, "What number is shown?"),
+    (84, 280, "What is the serial number?"),
+    (448, 252, "What number is shown?"),
 )
 # Share of the largest logit or embedding value; three or more times what was seen. Q8_0 differs by
 # more because the runtime rounds the activations to 8 bits as well.
@@ -140,7 +140,7 @@ class Pair:
     def image(self, pixels):
         """uint8 [height, width, 3] in whole cells -> f32 [1, cells, width]."""
         mean, std = torch.tensor(self.config.image_mean), torch.tensor(self.config.image_std)
-        values = (torch.from_numpy(pixels).float() / 255 - mean) / std
+        values = (torch.from_numpy(pixels.copy()).float() / 255 - mean) / std
         return self.vision(values.permute(2, 0, 1)[None])
 
     def logits(self, before, image, grid, after):
@@ -204,7 +204,7 @@ def task_prompt(item):
         return Prompt(item["id"], USER + item["prompt"] + ASSISTANT, None, None)
     (name,) = item["images"]
     with Image.open(TASKS / name) as picture:
-        pixels = preprocess(np.asarray(picture.convert("RGB")))[0]
+        pixels = preprocess(np.array(picture.convert("RGB")))[0]
     return Prompt(item["id"], USER + MARKER + item["prompt"] + ASSISTANT, {"file": name}, pixels)
 
 

@@ -62,7 +62,8 @@ def feature_loss(logits, targets):
     Also, by group of features, the share of the cells that have one in which the likeliest
     feature of the group is among the true ones.
     """
-    per_cell = functional.binary_cross_entropy_with_logits(logits, targets, reduction='none').sum(-1)
+    losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction='none')
+    per_cell = losses.sum(-1)
     is_plain = targets[..., PLAIN].sum(-1) == targets.sum(-1)
     weight = torch.where(is_plain, GROUND_WEIGHT, 1.0)
     figures = {}
@@ -75,21 +76,17 @@ def feature_loss(logits, targets):
 
 
 def words_of_feature(name):
-    """The tokens that name a feature's fact, as they stand in questions and answers.
-
-    In the middle of a question a word begins with a space, as an answer it does not: colours,
-    shapes and grounds occur in both forms, digits as answers only.
-    """
+    """The tokens that name a feature's fact, as they stand in the answers (see panel.py)."""
     first, *rest = name.split()
     if first in panel.COLOURS:
-        return [first, ' ' + first, rest[0], ' ' + rest[0]]
+        return [' ' + first, ' ' + rest[0]]
     if first in ('number', 'serial'):  # "number digit 2 is 7"
         return [' ' + first, ' ' + panel.ORDINALS[int(rest[1]) - 1], rest[3]]
     if first == 'light':
         state = [' on'] if rest[1] == 'on' else []
-        return [' light', ' lights', ' ' + panel.ORDINALS[int(rest[0]) - 1]] + state
-    return {'shape': [' shapes'] + rest, 'dial': [' dial'] + rest, 'strip': [],
-            'ground': rest + [' ' + word for word in rest]}[first]
+        return [' light', ' ' + panel.ORDINALS[int(rest[0]) - 1]] + state
+    return {'shape': [' shapes'] + rest, 'strip': [], 'dial': [' dial', ' ' + rest[0]],
+            'ground': [' panel', ' ' + rest[0]]}[first] if rest else []
 
 
 def feature_words(tokenizer):
@@ -230,7 +227,7 @@ class TextStage:
 
 
 class VisionStage:
-    """The image encoder alone: which features each cell shows, read by a head that is thrown away."""
+    """The image encoder alone: a head, thrown away later, reads which features each cell shows."""
 
     unit, scale, rate = 'images', 1e3, 1.2e-3
 

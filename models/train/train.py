@@ -146,8 +146,10 @@ def main(arguments):
     parser.add_argument('stage', choices=sorted(stages.STAGES))
     parser.add_argument('--until', type=float, required=True,
                         help='million tokens (text), thousand images (vision, join)')
-    parser.add_argument('--minutes', type=float, help='stop after this long; the same command goes on')
-    parser.add_argument('--decay', type=float, default=0.7, help='where the learning rate starts to fall')
+    parser.add_argument('--minutes', type=float,
+                        help='stop after this long; the same command goes on')
+    parser.add_argument('--decay', type=float, default=0.7,
+                        help='where the learning rate starts to fall')
     parser.add_argument('--rate', type=float, help='peak learning rate, instead of the stage\'s own')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--folder', default=os.path.join(here, '..', '..', 'build', 'train'))

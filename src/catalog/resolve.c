@@ -1,6 +1,5 @@
 // From what a user typed to one file.
 #include <fnmatch.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -222,8 +221,8 @@ static bool find_in(const struct catalog_env *env, const char *model_path,
 
 enum wl_status catalog_find_mmproj(const char *model_path, char path[OS_PATH_BYTES],
                                    struct wl_err *err) {
-    char absolute[PATH_MAX], folder[PATH_MAX];
-    if (!realpath(model_path, absolute) || !str_copy(folder, sizeof folder, absolute)) {
+    char absolute[OS_PATH_BYTES], folder[OS_PATH_BYTES];
+    if (!os_real_path(model_path, absolute) || !str_copy(folder, sizeof folder, absolute)) {
         return wl_err_set(err, WL_NOT_FOUND, "no such model '%.300s'", model_path);
     }
     *strrchr(folder, '/') = '\0';

@@ -468,7 +468,7 @@ static int run(struct cli_context *context) {
 static const struct cli_example EXAMPLES[] = {
     {"wattlaw study", "the built-in pair, offline: both laws"},
     {"wattlaw study -m qwen2.5-0.5b-instruct-q8_0.gguf", "what your model costs, and its law"},
-    {"wattlaw study -m qwen2-vl-2b.gguf --mmproj mmproj.gguf --sizes 224,448,896 --budgets 0,256",
+    {"wattlaw study -m vlm.gguf --mmproj mmproj.gguf --budgets 0,256",
      "what images cost, and what a smaller budget saves"},
     {"wattlaw study -m big.gguf --vs small.gguf --budget 10m -o compare",
      "what the smaller model saves, with intervals"},

@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "os/draft.h"
 
 static ssize_t read_retry(int fd, void *data, size_t size) {
@@ -266,4 +267,11 @@ enum wl_status os_data_dir(char out[OS_PATH_BYTES], struct wl_err *err) {
 
 enum wl_status os_cache_dir(char out[OS_PATH_BYTES], struct wl_err *err) {
     return xdg_dir(out, "XDG_CACHE_HOME", ".cache", err);
+}
+
+bool os_real_path(const char *path, char out[OS_PATH_BYTES]) {
+    char *real = realpath(path, NULL);
+    bool fits = real && str_copy(out, OS_PATH_BYTES, real);
+    free(real);
+    return fits;
 }

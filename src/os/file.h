@@ -11,6 +11,9 @@
 
 enum { OS_PATH_BYTES = 4096 };
 
+// Absolute, without links and dots; false when there is no such file.
+bool os_real_path(const char *path, char out[OS_PATH_BYTES]);
+
 // Reads the whole file into `buf` (appends); LIMIT when it is larger than the buffer's maximum.
 // Works for procfs and sysfs, whose sizes read 0.
 enum wl_status os_slurp(const char *path, struct buf *buf, struct wl_err *err);

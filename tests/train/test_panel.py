@@ -181,30 +181,30 @@ class Questions(unittest.TestCase):
         self.assertEqual(self.ask('number', number=(4, 8, 2, 7)),
                          ('What number is shown?', '4827', 'number'))
         self.assertEqual(self.ask('serial', serial=(0, 7)),
-                         ('What is the serial number?', '07', 'serial'))
+                         ('What is the serial number?', 'No.07', 'serial'))
         self.assertEqual(self.ask('lights', lights=(True, False, True, True)),
-                         ('How many lights are on?', '3', 'lights'))
-        self.assertEqual(self.ask('dial', dial=7), ('What does the dial show?', '7', 'dial'))
+                         ('How many lights are on?', '3 lights are on.', 'lights'))
+        self.assertEqual(self.ask('dial', dial=7), ('What does the dial show?', 'The dial is at 7.', 'dial'))
         self.assertEqual(self.ask('ground', ground='dark'),
-                         ('Is the panel dark or light?', 'dark', 'ground'))
+                         ('Is the panel dark or light?', 'The panel is dark.', 'ground'))
         self.assertEqual(self.ask('shapes', shapes=(('circle', 'red'), ('square', 'blue'))),
-                         ('How many shapes?', '2', 'shapes'))
+                         ('How many shapes?', '2 shapes.', 'shapes'))
 
     def test_shapes_and_colours(self):
         shapes = (('circle', 'red'), ('triangle', 'blue'))
         colours = {self.ask('colour', shapes=shapes) for _ in range(200)}
-        self.assertEqual(colours, {('What colour is the circle?', 'red', 'colour'),
-                                   ('What colour is the triangle?', 'blue', 'colour'),
+        self.assertEqual(colours, {('What colour is the circle?', 'The circle is red.', 'colour'),
+                                   ('What colour is the triangle?', 'The triangle is blue.', 'colour'),
                                    ('What colour is the square?', 'none', 'colour')})
         which = [self.ask('which', shapes=shapes) for _ in range(400)]
-        self.assertIn(('Which shape is red?', 'circle', 'which'), which)
+        self.assertIn(('Which shape is red?', 'The red shape is the circle.', 'which'), which)
         absent = sum(answer == 'none' for _, answer, _ in which) / len(which)
         self.assertTrue(0.12 < absent < 0.28, absent)
 
     def test_single_lights(self):
         asked = {self.ask('light', lights=(True, False)) for _ in range(50)}
-        self.assertEqual(asked, {('Is the first light on?', 'yes', 'light'),
-                                 ('Is the second light on?', 'no', 'light')})
+        self.assertEqual(asked, {('Is the first light on?', 'The first light is on.', 'light'),
+                                 ('Is the second light on?', 'The second light is off.', 'light')})
 
     def test_no_question_twice(self):
         for panel in some_panels(50):
