@@ -95,8 +95,9 @@ void knee_compare(const struct knee_fit *base, const struct knee_fit *changed,
 // The knee of a step function that is known exactly (tokens against pixels, counted, sorted by x):
 // the smallest x from which on y stays within `tolerance` (relative) of its final value, be it
 // reached from below or, in families that fall again, from above. NONE_CONSTANT: y never leaves it
-// (no knee: constant cost). NONE_GROWING: y never settles; a flat end so short that growth as
-// before it would stay within 1.5 times the tolerance counts as that. *knee_x is NaN for both.
+// (no knee: constant cost). NONE_GROWING: y never settles, or its flat end is hardly longer than
+// the stair before it, or so short that growth as before would stay within 1.5 times the tolerance.
+// *knee_x is NaN for both.
 enum knee_shape { KNEE_FLAT_AFTER, KNEE_NONE_CONSTANT, KNEE_NONE_GROWING };
 #define KNEE_COUNT_TOLERANCE 0.12 // counts above a clamp differ by a row of cells between sizes
 enum knee_shape knee_of_counts(const struct knee_point *points, size_t n, double tolerance,

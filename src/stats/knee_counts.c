@@ -3,9 +3,9 @@
 
 #include "stats/knee.h"
 
-// A flat end must be so long that growth as it was before would have left the tolerance by half:
-// otherwise it may be no more than the last stair, or growth too slow for the tolerance.
-static const double SURELY_FLAT = 1.5;
+// A flat end must be so long that growth as it was before would have left the tolerance by half,
+// and longer than the stair before it: otherwise it may be no more than the last stair.
+static const double SURELY_LEFT = 1.5, SURELY_LONGER = 1.2;
 
 static double distance(const struct knee_point *points, size_t n, size_t i) {
     return fabs(points[i].y - points[n - 1].y);
@@ -26,6 +26,15 @@ static double slope_before(const struct knee_point *points, size_t n, size_t set
     return run > 0 ? rise / run : INFINITY;
 }
 
+// Length of the stretch before that stays within `allowed` of its end.
+static double stair_before(const struct knee_point *points, size_t settled, double allowed) {
+    size_t first = settled - 1;
+    while (first > 0 && fabs(points[first - 1].y - points[settled - 1].y) <= allowed) {
+        first--;
+    }
+    return points[settled].x - points[first].x;
+}
+
 enum knee_shape knee_of_counts(const struct knee_point *points, size_t n, double tolerance,
                                double *knee_x) {
     *knee_x = NAN;
@@ -41,7 +50,8 @@ enum knee_shape knee_of_counts(const struct knee_point *points, size_t n, double
         return KNEE_NONE_CONSTANT;
     }
     double flat = points[n - 1].x - points[settled].x;
-    if (!(flat > 0) || slope_before(points, n, settled) * flat <= SURELY_FLAT * allowed) {
+    if (slope_before(points, n, settled) * flat <= SURELY_LEFT * allowed ||
+        flat <= SURELY_LONGER * stair_before(points, settled, allowed)) {
         return KNEE_NONE_GROWING;
     }
     *knee_x = points[settled].x;
