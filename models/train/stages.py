@@ -31,6 +31,7 @@ JOIN_TURNS = 6
 JOIN_TEXT_SHARE = 0.4        # of the steps: text and sketches, so that nothing is forgotten
 CELL_LOSS_WEIGHT = 0.1
 GROUND_WEIGHT = 0.3          # of a cell that shows nothing but the ground or a strip
+SERIAL_WEIGHT = 3.0          # of a cell with small digits: there are few, and they are learnt last
 
 
 def new_config():
@@ -65,7 +66,9 @@ def feature_loss(logits, targets):
     losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction='none')
     per_cell = losses.sum(-1)
     is_plain = targets[..., PLAIN].sum(-1) == targets.sum(-1)
+    has_serial = targets[..., FEATURE_GROUPS['serial']].sum(-1) > 0
     weight = torch.where(is_plain, GROUND_WEIGHT, 1.0)
+    weight = torch.where(has_serial, SERIAL_WEIGHT, weight)
     figures = {}
     for group, ids in FEATURE_GROUPS.items():
         has_one = targets[..., ids].sum(-1) > 0
