@@ -104,8 +104,8 @@ enum knee_shape knee_of_counts(const struct knee_point *points, size_t n, double
                                double *knee_x);
 
 // Before that: above a clamp the counts of single sizes drop by a row and a column, where rounding
-// takes one of each. Every y becomes the median of five neighbours; lasting steps stay where they
-// are.
+// takes one of each. Drops of up to four neighbouring points are filled (a morphological closing);
+// lasting steps stay where they are.
 void knee_smooth_counts(struct knee_point *points, size_t n);
 
 #endif

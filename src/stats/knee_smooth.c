@@ -1,33 +1,34 @@
-#include <string.h>
+#include <math.h>
+#include <stdlib.h>
 
-#include "stats/describe.h"
 #include "stats/knee.h"
 
-enum { WIDTH = 5 };
+enum { REACH = 2 }; // points on each side: drops of up to 2 x REACH neighbours are filled
 
-// The window around point `i` begins here; at the ends it is shifted, not cut.
-static size_t window_begin(size_t i, size_t n) {
-    size_t begin = i >= WIDTH / 2 ? i - WIDTH / 2 : 0;
-    return begin + WIDTH > n ? n - WIDTH : begin;
+// out[i] is the largest (or smallest) of in[i - REACH .. i + REACH], as far as there are points.
+static void extremes(const double *in, size_t n, bool is_largest, double *out) {
+    for (size_t i = 0; i < n; i++) {
+        size_t first = i >= REACH ? i - REACH : 0;
+        size_t last = i + REACH < n ? i + REACH : n - 1;
+        out[i] = in[first];
+        for (size_t k = first; k <= last; k++) {
+            out[i] = is_largest ? fmax(out[i], in[k]) : fmin(out[i], in[k]);
+        }
+    }
 }
 
 void knee_smooth_counts(struct knee_point *points, size_t n) {
-    double raw[WIDTH]; // of the window as it was: what lies before `i` is smooth already
-    size_t raw_begin = 0;
-    if (n < WIDTH) {
-        return;
-    }
-    for (size_t i = 0; i < WIDTH; i++) {
-        raw[i] = points[i].y;
+    double *y = malloc(2 * (n + 1) * sizeof *y);
+    if (!y) {
+        return; // unsmoothed counts are still counts
     }
     for (size_t i = 0; i < n; i++) {
-        if (window_begin(i, n) > raw_begin) {
-            memmove(raw, raw + 1, (WIDTH - 1) * sizeof raw[0]);
-            raw_begin++;
-            raw[WIDTH - 1] = points[raw_begin + WIDTH - 1].y;
-        }
-        double sorted[WIDTH];
-        memcpy(sorted, raw, sizeof sorted);
-        points[i].y = stats_median_in_place(sorted, WIDTH);
+        y[i] = points[i].y;
     }
+    extremes(y, n, true, y + n);
+    extremes(y + n, n, false, y);
+    for (size_t i = REACH; i < n; i++) { // the first have too few before them to be a drop
+        points[i].y = y[i];
+    }
+    free(y);
 }
