@@ -58,10 +58,38 @@ foreach(source ${api_tests})
 endforeach()
 
 file(GLOB shell_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/cli/test_*.sh"
-     "${CMAKE_SOURCE_DIR}/tests/worker/test_*.sh")
+     "${CMAKE_SOURCE_DIR}/tests/worker/test_*.sh" "${CMAKE_SOURCE_DIR}/tests/train/test_*.sh")
 foreach(source ${shell_tests})
   get_filename_component(name "${source}" NAME_WE)
   add_test(NAME ${name} COMMAND bash "${source}")
   wattlaw_test_properties(${name})
   set_tests_properties(${name} PROPERTIES LABELS cli)
 endforeach()
+
+# Engine-side test programs: tests/worker sources that use llama.cpp itself, built as wattlaw-engine
+# is (cmake/engine.cmake) and never sanitized. They get the engine's own sources that they name.
+function(wattlaw_engine_test_program name)
+  cmake_parse_arguments(P "" "" "SOURCES;ENGINE" ${ARGN})
+  list(TRANSFORM P_SOURCES PREPEND "${CMAKE_SOURCE_DIR}/tests/worker/")
+  list(TRANSFORM P_ENGINE PREPEND "${CMAKE_SOURCE_DIR}/src/worker/")
+  add_executable(${name} ${P_SOURCES} ${P_ENGINE} ${base_sources} ${os_sources} ${image_sources})
+  foreach(folder base os image worker)
+    wattlaw_include_dir(${folder} include_dir)
+    target_include_directories(${name} PRIVATE "${include_dir}")
+  endforeach()
+  target_compile_definitions(${name} PRIVATE
+    _GNU_SOURCE WATTLAW_ENGINE_BACKENDS_DIR="${WATTLAW_ENGINE_BACKENDS_DIR}")
+  target_compile_options(${name} PRIVATE ${WATTLAW_ENGINE_OWN_CFLAGS} ${WATTLAW_ENGINE_CFLAGS})
+  target_link_options(${name} PRIVATE ${WATTLAW_LDFLAGS} ${WATTLAW_ENGINE_LDFLAGS})
+  target_link_libraries(${name} PRIVATE ${WATTLAW_ENGINE_LIBS})
+  set_target_properties(${name} PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests" SKIP_BUILD_RPATH ON)
+endfunction()
+
+# The built-in models compute in llama.cpp what they computed in training.
+wattlaw_engine_test_program(builtin_parity
+  SOURCES builtin_parity.c parity_compare.c parity_pair.c ENGINE backends.c log.c utf8.c)
+add_test(NAME test_builtin_parity COMMAND builtin_parity
+  "${CMAKE_SOURCE_DIR}/models/builtin" "${CMAKE_SOURCE_DIR}/models/tasks")
+wattlaw_test_properties(test_builtin_parity)
+set_tests_properties(test_builtin_parity PROPERTIES LABELS worker)
