@@ -24,6 +24,11 @@ static uint32_t largest_piece(const struct vision *vision) {
     return largest;
 }
 
+// For messages; the path belonged to the LOAD.
+static const char *name_of(const struct session *s) {
+    return *s->facts.name ? s->facts.name : "that is loaded";
+}
+
 static enum wl_status make_room(struct session *s, struct wl_err *err) {
     struct load_options *o = &s->options;
     uint32_t need =
@@ -33,7 +38,7 @@ static enum wl_status make_room(struct session *s, struct wl_err *err) {
     }
     o->n_ubatch = need;
     o->n_batch = o->n_batch > need ? o->n_batch : need;
-    return s->ctx ? session_make_context(s, s->facts.name, err) : WL_OK;
+    return s->ctx ? session_make_context(s, name_of(s), err) : WL_OK;
 }
 
 enum wl_status session_open_vision(struct session *session, const struct vision_options *options,
@@ -75,7 +80,7 @@ enum wl_status session_vision(struct session *session, const struct reply *reply
     status = vision_file_read(options.mmproj, &facts, err);
     if (status == WL_OK) {
         struct ram_prediction before = session->ram;
-        status = session_check_ram(session, session->facts.name, facts.tensor_bytes, err);
+        status = session_check_ram(session, name_of(session), facts.tensor_bytes, err);
         session->ram = status == WL_OK ? session->ram : before;
     }
     if (status == WL_OK) {

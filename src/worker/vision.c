@@ -169,13 +169,14 @@ static enum wl_status finish(struct vision *v, const struct llama_model *model,
     return status;
 }
 
-// Only the text models of such a family know two-dimensional positions; with another the answers
-// would be nonsense although the widths fit.
+// Qwen's text models know two-dimensional positions; with another the answers would be nonsense
+// although the widths fit. (Of other families some text models do, some do not.)
 static enum wl_status check_positions(const struct vision *v, const struct llama_model *model,
                                       struct wl_err *err) {
     enum llama_rope_type rope = llama_model_rope_type(model);
     bool is_mrope = rope == LLAMA_ROPE_TYPE_MROPE || rope == LLAMA_ROPE_TYPE_IMROPE;
-    return !v->family->is_mrope || is_mrope
+    bool is_needed = v->family->is_mrope && strncmp(v->facts.projector, "qwen", 4) == 0;
+    return !is_needed || is_mrope
                ? WL_OK
                : wl_err_set(err, WL_INPUT,
                             "the image encoder '%.300s' (projector '%s') does not fit this text "
