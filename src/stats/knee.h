@@ -24,6 +24,11 @@
 //             claimed. The law and the interval are still those of the bend.
 //   misfit    As law.h: where the means of the x scatter more than the repeats of each allow
 //             (p < 0.01; staircases, say), their scatter is taken for the noise.
+//   achieved  Simulated studies of 12 sizes, 3 to 8 repeats, 2 to 5 % noise, up to 5 % strays, q up
+//             to 30 % (test_stats_knee --table, 1000 of each kind): the intervals of the knee hold
+//             the truth in 93.8 to 95.4 %, of s in 93.0 to 95.3 %, of the level in 92.8 to 95.2 %;
+//             a knee is found where there is none in at most 0.6 % (lines and parabolas: 0.2 %).
+//             Without repeats s and the level hold 91 % only.
 #ifndef WATTLAW_STATS_KNEE_H
 #define WATTLAW_STATS_KNEE_H
 
