@@ -306,7 +306,7 @@ def _random_strip(rng, width, height):
     return 0, missing / 2, width, height - missing
 
 
-def image_rows(tokenizer, panels, grid_h, grid_w, rng, n_turns=4, strip_share=0.0):
+def image_rows(tokenizer, panels, grid_h, grid_w, rng, n_turns=4, strip_share=0.0, kinds=None):
     """An ImageBatch: one row for each panel with `n_turns` questions, all on one grid of cells.
 
     `strip_share` of the images have black strips at two sides. Feature ids are panel.FEATURES'.
@@ -319,7 +319,7 @@ def image_rows(tokenizer, panels, grid_h, grid_w, rng, n_turns=4, strip_share=0.
     for panel in panels:
         strip = _random_strip(rng, width, height) if rng.random() < strip_share else None
         cells.append(panel_module.cell_features(panel, width, height, CELL_PIXELS, strip))
-        turns = [Turn(*turn) for turn in panel_module.questions(panel, rng, n_turns)]
+        turns = [Turn(*turn) for turn in panel_module.questions(panel, rng, n_turns, kinds)]
         rows.append(maker.chat("", turns, "panel", n_cells=grid_h * grid_w))
     most = max(1, max(len(ids) for image in cells for ids in image))
     features = np.full((len(rows), grid_h * grid_w, most), -1, np.int64)

@@ -463,7 +463,7 @@ ABSENT_SHARE = 0.2       # of the questions about shapes: those that must be ans
 # Answers name the fact before its value ("The circle is red."): when the value is due, its key
 # stands just before it, where the heads that look back find it. A bare "red" would have to be
 # found from the question first, which a small model learns ten times later. The characters of a
-# display stay bare, one token each.
+# display stay bare, one token each, behind a mark that tells which display it is.
 
 
 def _ask_colour(panel, rng):
@@ -501,7 +501,7 @@ def _ask_shapes(panel, _rng):
 
 
 _ASK = {
-    'number': lambda panel, rng: ('What number is shown?', ''.join(map(str, panel.number))),
+    'number': lambda panel, rng: ('What number is shown?', '#' + ''.join(map(str, panel.number))),
     'serial': lambda panel, rng: ('What is the serial number?',
                                   'No.' + ''.join(map(str, panel.serial))),
     'shapes': _ask_shapes,

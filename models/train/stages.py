@@ -22,6 +22,8 @@ TOKEN_BUDGET = 4096          # of a step of the text half
 SKETCH_SHARE = 0.5           # of the steps of the text half
 SKETCH_TURNS = 6             # questions about one sketched image
 SKETCH_SMALL = 0.7           # of the sketches: of few cells, which cost less and teach the same
+# How often each kind is asked: those that must match a word with a cell are learnt last.
+ASKED_KINDS = panel.KINDS + ('colour', 'which') * 3 + ('number', 'serial', 'shapes')
 SKETCH_NOISE = 0.3           # sd, in units of the feature vectors' own
 SKETCH_LOST = 0.1            # of the features of a cell
 BLOCKS_LEARNT = 0.85         # of the repeated tokens right: then the tasks begin
@@ -209,7 +211,7 @@ class TextStage:
         row_tokens = grid_w * grid_h + 22 * SKETCH_TURNS
         panels = [panel.random_panel(rng) for _ in range(max(1, TOKEN_BUDGET // row_tokens))]
         batch = batches.image_rows(self.tokenizer, panels, grid_h, grid_w, rng, SKETCH_TURNS,
-                                   strip_share=0.3)
+                                   strip_share=0.3, kinds=ASKED_KINDS)
         loss, right = image_answer_loss(self.text, batch,
                                         self.sketch(torch.from_numpy(batch.features)))
         figures = span_figures(right, batch.spans)
@@ -329,7 +331,7 @@ class JoinStage:
         """Loss of the answers about pictures that the encoder saw as `cells`."""
         grid_h, grid_w = shape[1] // self.config.cell, shape[2] // self.config.cell
         batch = batches.image_rows(self.halves[0].tokenizer, panels, grid_h, grid_w, rng,
-                                   JOIN_TURNS)
+                                   JOIN_TURNS, kinds=ASKED_KINDS)
         loss, right = image_answer_loss(self.text, batch, cells)
         figures = span_figures(right, batch.spans)
         figures['loss'] = (float(loss.detach()), 1)

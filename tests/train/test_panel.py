@@ -179,7 +179,7 @@ class Questions(unittest.TestCase):
 
     def test_wording(self):
         self.assertEqual(self.ask('number', number=(4, 8, 2, 7)),
-                         ('What number is shown?', '4827', 'number'))
+                         ('What number is shown?', '#4827', 'number'))
         self.assertEqual(self.ask('serial', serial=(0, 7)),
                          ('What is the serial number?', 'No.07', 'serial'))
         self.assertEqual(self.ask('lights', lights=(True, False, True, True)),
