@@ -14,6 +14,7 @@
 #include "cli/prompt_file.h"
 #include "cli/study_result.h"
 #include "cli/study_sweep.h"
+#include "cli/synth_model.h"
 #include "cli/task_file.h"
 #include "measure/study.h"
 #include "os/process.h"
@@ -160,6 +161,26 @@ static enum wl_status add_model(struct models *models, const char *name, const c
     return status;
 }
 
+// Where the built-in pair is not there: the shape of a popular small model, with random weights.
+static enum wl_status make_synthetic(const struct cli_context *context, struct models *models,
+                                     struct wl_err *err) {
+    static const char *const TYPES[] = {"q8_0", "q4_0"};
+    struct progress progress;
+    cli_warn(context, "the built-in pair is not installed: using the shape of SmolLM2-135M with "
+                      "random weights; its cost is real, its answers mean nothing");
+    progress_begin(&progress, context->common.quiet);
+    enum wl_status status = WL_OK;
+    for (size_t i = 0; i < 2 && status == WL_OK; i++) {
+        status = synth_model_make("smollm2-135m", TYPES[i], NULL, &progress, models->path[i], err);
+        if (status == WL_OK) {
+            models->label[i] = label_of(models->path[i]);
+            models->n++;
+        }
+    }
+    progress_end(&progress);
+    return status;
+}
+
 // The pair that came with the program, in two types, with its encoders.
 static enum wl_status add_builtin(struct models *models, struct wl_err *err) {
     static const char *const NAMES[] = {CATALOG_BUILTIN, CATALOG_BUILTIN "-q8_0"};
@@ -178,7 +199,7 @@ static enum wl_status read_tasks(struct models *models, struct wl_err *err) {
     if (given.tasks) {
         return task_file_read(given.tasks, &models->tasks, models->tasks_folder, err);
     }
-    if (given.model) {
+    if (given.model || !models->mmproj[0][0]) {
         return WL_OK;
     }
     struct task_set panels;
@@ -193,12 +214,18 @@ static enum wl_status read_tasks(struct models *models, struct wl_err *err) {
     return status;
 }
 
-static enum wl_status find_models(struct models *models, struct wl_err *err) {
+static bool has_builtin(void) {
+    char path[OS_PATH_BYTES];
+    return catalog_resolve(NULL, CATALOG_BUILTIN "-q8_0", path, NULL) == WL_OK;
+}
+
+static enum wl_status find_models(const struct cli_context *context, struct models *models,
+                                  struct wl_err *err) {
     if (!given.model && given.vs) {
         return wl_err_set(err, WL_USAGE, "--vs needs a first model: -m MODEL");
     }
     if (!given.model) {
-        return add_builtin(models, err);
+        return has_builtin() ? add_builtin(models, err) : make_synthetic(context, models, err);
     }
     enum wl_status status = add_model(models, given.model, given.mmproj, err);
     return status == WL_OK && given.vs ? add_model(models, given.vs, given.vs_mmproj, err) : status;
@@ -449,7 +476,7 @@ static int run(struct cli_context *context) {
         options.n_prompts = prompts.n ? 0 : options.n_prompts;
     }
     if (status == WL_OK) {
-        status = find_models(&models, &err);
+        status = find_models(context, &models, &err);
     }
     if (status == WL_OK) {
         status = read_tasks(&models, &err);
