@@ -147,8 +147,7 @@ static void counts_without_weights(void **state) {
     for (int i = 0; i < TINY_N_FAMILIES; i++) {
         const char *family = TINY_FAMILIES[i].name;
         check_counters(family, json_object());
-        check_counters(family, json_pack("{s:i}", "image_max_tokens", 64));
-        check_counters(family, json_pack("{s:i}", "image_max_tokens", 300));
+        check_counters(family, json_pack("{s:i}", "image_max_tokens", i % 2 ? 64 : 300));
     }
 }
 
