@@ -39,8 +39,8 @@ struct task_set {
 // INPUT names the line, the key, what was expected and found; LIMIT.
 enum wl_status task_set_parse(const char *text, size_t n, struct task_set *out, struct wl_err *err);
 void task_set_release(struct task_set *set); // zeroed ones are fine
-// Moves the items of `more` behind those of `set`; `more` is empty afterwards. INPUT when an id is in
-// both, LIMIT.
+// Moves the items of `more` behind those of `set`; `more` is empty afterwards. INPUT when an id is
+// in both, LIMIT.
 enum wl_status task_set_append(struct task_set *set, struct task_set *more, struct wl_err *err);
 // Keeps `n` items, drawn at random but always the same ones, in their order: those of a smaller n
 // are among them. All when there are no more, or n is 0.
