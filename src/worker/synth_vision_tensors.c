@@ -26,9 +26,9 @@ enum size {
 };
 
 struct row {
+    const char *name;
     enum where where;
     uint32_t needs, excludes;
-    const char *name;
     enum kind kind;
     enum size shape[4];
 };
