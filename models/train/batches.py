@@ -31,7 +31,7 @@ ASSISTANT = f"{IM_END}\n{IM_START}assistant\n"
 DEFAULT_MIX = {"log": 0.30, "value": 0.22, "relist": 0.20, "ind": 0.10, "extreme": 0.06,
                "compare": 0.05, "copy": 0.04, "count": 0.03}
 # Share of each kind among the first questions about a log.
-LOG_KIND_WEIGHTS = {"status": 3, "event": 2, "summary": 3, "reverse": 2}
+LOG_KIND_WEIGHTS = {"status": 3, "event": 1, "summary": 4, "reverse": 2}
 
 MIN_ROW, MAX_ROW = 72, 1100      # wanted row lengths in tokens
 LONG_ROW = 300

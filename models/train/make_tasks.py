@@ -19,7 +19,7 @@ from tokenizer import Tokenizer
 
 TEXT_SEED = 'shipped'
 PANEL_SEED = 'shipped panels'
-N_TEXT = 240
+N_TEXT = 245
 N_PANELS = 40
 MASTERS = ((896, 896), (896, 896), (1024, 768), (672, 896))
 NUMBER_KINDS = ('number', 'serial')  # digits: the same characters, no more

@@ -20,7 +20,7 @@ GROUNDS = ('dark', 'light')
 ORDINALS = ('first', 'second', 'third', 'fourth')
 KINDS = ('number', 'serial', 'shapes', 'colour', 'which', 'lights', 'light', 'dial', 'ground')
 
-MAX_NUMBER_DIGITS = 4
+NUMBER_DIGITS = 3
 SERIAL_DIGITS = 2
 MAX_SHAPES = 3
 MAX_LIGHTS = 4
@@ -32,7 +32,7 @@ DIAL_STEPS = 10
 def _feature_names():
     """All features in the order of their ids, which must stay as they are."""
     names = [f'number digit {place} is {value}'
-             for place in range(1, MAX_NUMBER_DIGITS + 1) for value in range(10)]
+             for place in range(1, NUMBER_DIGITS + 1) for value in range(10)]
     names += [f'serial digit {place} is {value}'
               for place in range(1, SERIAL_DIGITS + 1) for value in range(10)]
     names += [f'{colour} {shape}' for shape in SHAPES for colour in COLOURS]
@@ -125,14 +125,13 @@ class Placed(NamedTuple):
 def random_panel(rng):
     """A panel drawn from `rng` (random.Random)."""
     ground = rng.choice(GROUNDS)
-    n_digits = rng.randint(2, MAX_NUMBER_DIGITS)
     n_shapes = rng.randint(1, MAX_SHAPES)
     n_lights = rng.randint(2, MAX_LIGHTS)
     lit = set(rng.sample(range(n_lights), rng.randint(0, n_lights)))
     shapes = tuple(zip(rng.sample(SHAPES, n_shapes), rng.sample(COLOURS, n_shapes)))
-    slots, rules = _random_slots(rng, n_digits)
+    slots, rules = _random_slots(rng)
     return Panel(ground=ground,
-                 number=tuple(rng.randrange(10) for _ in range(n_digits)),
+                 number=tuple(rng.randrange(10) for _ in range(NUMBER_DIGITS)),
                  serial=tuple(rng.randrange(10) for _ in range(SERIAL_DIGITS)),
                  shapes=shapes,
                  lights=tuple(place in lit for place in range(n_lights)),
@@ -142,10 +141,9 @@ def random_panel(rng):
                  style=_random_style(rng, ground, [colour for _, colour in shapes]))
 
 
-def _random_slots(rng, n_digits):
+def _random_slots(rng):
     """Choose one of three arrangements; returns (slots by part, heights of the rules)."""
-    # Beside the dial four digits would become too small in a narrow picture.
-    arrange = rng.choice((_bench, _tower) if n_digits == 4 else (_bench, _tower, _gauge))
+    arrange = rng.choice((_bench, _tower, _gauge))
     margin, gap = rng.uniform(0.05, 0.065), rng.uniform(0.025, 0.04)
     rows = arrange(rng, 1 - 2 * margin - 2 * gap)
     rng.shuffle(rows)

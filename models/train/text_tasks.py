@@ -37,14 +37,13 @@ FILLER_PLACES = ("the office", "the store", "the yard", "the hall")
 FILLER_TAILS = ("", " during the day", " during the night", " before noon", " after noon",
                 " without delay")
 
-LOG_KINDS = ("status", "event", "summary", "reverse")
+LOG_KINDS = ("status", "summary", "reverse")     # and, only in training, "event"
 FREE_KINDS = ("compare", "extreme", "count")     # answered without a context
 EVAL_KINDS = LOG_KINDS + ("value",) + FREE_KINDS
 
 MAX_LINES = 40
-SUMMARY_LINES = (3, 12)
-MAX_FAILED = 3
-MIN_LINES = {"status": 2, "event": 2, "summary": SUMMARY_LINES[0], "reverse": 2, "value": 2}
+MAX_FAILED = 2
+MIN_LINES = {"status": 2, "event": 2, "summary": 3, "reverse": 2, "value": 2}
 
 # Average costs in tokens, for planning only.
 FRAME_TOKENS = 9         # chat frame of a one-turn prompt
@@ -127,11 +126,11 @@ def _device_names(rng, n_devices):
 
 
 def make_log(rng, n_lines, n_failed=None, device_first=None):
-    """A log of `n_lines` different devices; `n_failed` of them (default: 0..3) have failed."""
+    """A log of `n_lines` different devices; `n_failed` of them (default: 0..MAX_FAILED) have failed."""
     if device_first is None:
         device_first = rng.random() < 0.6
     if n_failed is None:
-        n_failed = rng.choices((0, 1, 2, MAX_FAILED), (3, 3, 2, 2))[0]
+        n_failed = rng.randint(0, MAX_FAILED)
     devices = _device_names(rng, n_lines)
     failed = set(rng.sample(devices, min(n_failed, len(devices))))
     minute = rng.randint(0, 1439 - 9 * n_lines)
@@ -204,8 +203,9 @@ def _failed_devices(log):
 
 def _summary_turn(_rng, log):
     failed = _failed_devices(log)
-    names = f"{len(failed)} failed: {', '.join(failed)}" if failed else "none failed"
-    return Turn("Summary?", f"{len(log.entries)} devices, {names}.", "summary")
+    noun = "device" if len(failed) == 1 else "devices"
+    answer = f"{len(failed)} {noun} failed: {', '.join(failed)}." if failed else "none failed."
+    return Turn("Summary?", answer, "summary")
 
 
 def _reverse_turn(_rng, log):
@@ -285,8 +285,8 @@ def _next_kind(rng, log, asked):
     """The kind of a further question: one that this log allows, and no whole-log one twice."""
     weights = {"status": 4}
     if log.device_first:
-        weights["event"] = 2
-    if SUMMARY_LINES[0] <= len(log.entries) <= SUMMARY_LINES[1] and "summary" not in asked:
+        weights["event"] = 1
+    if "summary" not in asked:
         weights["summary"] = 2
     if len(_failed_devices(log)) == 1 and "reverse" not in asked:
         weights["reverse"] = 2
@@ -315,8 +315,7 @@ def make_case(rng, kind, target_tokens, n_turns=1, max_lines=MAX_LINES, filler=T
         return free_case(rng, kind, max(0, round(room / FILLER_TOKENS)) if filler else 0, n_turns)
     room = target_tokens - FRAME_TOKENS - TURN_TOKENS * n_turns
     line_tokens = VALUE_LINE_TOKENS if kind == "value" else LOG_LINE_TOKENS
-    most = min(max_lines, SUMMARY_LINES[1]) if kind == "summary" else max_lines
-    n_lines, n_filler = plan_lines(rng, room, line_tokens, MIN_LINES[kind], most, filler)
+    n_lines, n_filler = plan_lines(rng, room, line_tokens, MIN_LINES[kind], max_lines, filler)
     if kind == "value":
         return value_case(rng, n_lines, n_filler, n_turns)
     return log_case(rng, kind, n_lines, n_filler, n_turns)

@@ -28,11 +28,11 @@ class RowsTest(unittest.TestCase):
 
     def test_chat_frame_to_the_letter(self):
         turns = [text_tasks.Turn("Status of pump 7?", "pump 7 is hot.", "status"),
-                 text_tasks.Turn("Summary?", "1 devices, none failed.", "summary")]
+                 text_tasks.Turn("Summary?", "none failed.", "summary")]
         row = self.maker.chat("pump 7 hot at 10:42", turns, "log")
         text = ("<|im_start|>user\npump 7 hot at 10:42\nStatus of pump 7?<|im_end|>\n"
                 "<|im_start|>assistant\npump 7 is hot.<|im_end|>\n<|im_start|>user\nSummary?"
-                "<|im_end|>\n<|im_start|>assistant\n1 devices, none failed.<|im_end|>")
+                "<|im_end|>\n<|im_start|>assistant\nnone failed.<|im_end|>")
         self.assertEqual(self.tokenizer.decode(row.ids), text)
         self.assertEqual(row.ids, self.tokenizer.encode(text))
         answers = [self.tokenizer.decode(row.ids[start:end]) for start, end, _ in row.spans]
@@ -197,7 +197,7 @@ class HeldOutTest(unittest.TestCase):
                             batches.task_items(self.tokenizer, 2, 9))
 
     def test_task_items_are_evenly_mixed_and_count_their_tokens(self):
-        items = batches.task_items(self.tokenizer, 3, 80)
+        items = batches.task_items(self.tokenizer, 3, 70)
         kinds = collections.Counter(item["kind"] for item in items)
         self.assertEqual(set(kinds.values()), {10})
         for item in items:

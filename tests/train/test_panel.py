@@ -42,12 +42,12 @@ def overlap(one, other):
 
 class Features(unittest.TestCase):
     def test_ids_are_stable(self):
-        self.assertEqual(len(panels.FEATURES), 102)
-        for number, name in ((0, 'number digit 1 is 0'), (39, 'number digit 4 is 9'),
-                             (40, 'serial digit 1 is 0'), (60, 'red circle'),
-                             (77, 'orange triangle'), (78, 'shape 1'), (81, 'light 1 off'),
-                             (82, 'light 1 on'), (89, 'dial 0'), (99, 'ground dark'),
-                             (100, 'ground light'), (101, 'strip')):
+        self.assertEqual(len(panels.FEATURES), 92)
+        for number, name in ((0, 'number digit 1 is 0'), (29, 'number digit 3 is 9'),
+                             (30, 'serial digit 1 is 0'), (50, 'red circle'),
+                             (67, 'orange triangle'), (68, 'shape 1'), (71, 'light 1 off'),
+                             (72, 'light 1 on'), (79, 'dial 0'), (89, 'ground dark'),
+                             (90, 'ground light'), (91, 'strip')):
             self.assertEqual(panels.FEATURES[number], name)
 
 
@@ -70,7 +70,7 @@ class Layout(unittest.TestCase):
 
     def test_facts_are_in_range_and_all_occur(self):
         drawn = some_panels(600)
-        self.assertEqual({len(panel.number) for panel in drawn}, {2, 3, 4})
+        self.assertEqual({len(panel.number) for panel in drawn}, {3})
         self.assertEqual({len(panel.shapes) for panel in drawn}, {1, 2, 3})
         self.assertEqual({panel.dial for panel in drawn}, set(range(10)))
         self.assertEqual({sum(panel.lights) for panel in drawn}, {0, 1, 2, 3, 4})
@@ -178,8 +178,8 @@ class Questions(unittest.TestCase):
         return panels.questions(replace(self.panel, **facts), self.rng, 1, [kind])[0]
 
     def test_wording(self):
-        self.assertEqual(self.ask('number', number=(4, 8, 2, 7)),
-                         ('What number is shown?', '#4827', 'number'))
+        self.assertEqual(self.ask('number', number=(4, 8, 2)),
+                         ('What number is shown?', '#482', 'number'))
         self.assertEqual(self.ask('serial', serial=(0, 7)),
                          ('What is the serial number?', 'No.07', 'serial'))
         self.assertEqual(self.ask('lights', lights=(True, False, True, True)),

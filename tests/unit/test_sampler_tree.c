@@ -288,6 +288,14 @@ static void a_real_family_is_counted_exactly(void **state) {
     close(report[0]);
 }
 
+// The kernel's resident set is a sum of counters of its own for each CPU or thread, each of them up
+// to a batch of pages behind (Documentation/filesystems/proc.rst, "inaccurate"); Pss is exact.
+static int64_t rss_error_bytes(unsigned n_processes) {
+    int64_t n_cpus = sysconf(_SC_NPROCESSORS_CONF);
+    int64_t batch = n_cpus > 32 ? 2 * n_cpus : 64;
+    return n_processes * n_cpus * batch * sysconf(_SC_PAGESIZE);
+}
+
 static void memory_of_the_whole_tree_is_summed(void **state) {
     (void)state;
     struct process_tree_options options = {.pid = getpid()};
@@ -316,7 +324,7 @@ static void memory_of_the_whole_tree_is_summed(void **state) {
     assert_true(both.has_pss);
     assert_int_equal(both.n_processes, alone.n_processes + 1);
     assert_true(both.pss_bytes - alone.pss_bytes > (31 << 20));
-    assert_true(both.pss_bytes <= both.rss_bytes);
+    assert_true(both.pss_bytes <= both.rss_bytes + rss_error_bytes(both.n_processes));
     process_tree_close(tree);
 }
 
