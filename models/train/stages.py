@@ -23,7 +23,7 @@ SKETCH_SHARE = 0.5           # of the steps of the text half
 SKETCH_TURNS = 6             # questions about one sketched image
 SKETCH_SMALL = 0.7           # of the sketches: of few cells, which cost less and teach the same
 # How often each kind is asked: those that must match a word with a cell are learnt last.
-ASKED_KINDS = panel.KINDS + ('colour', 'which') + ('number', 'serial', 'lights') * 2
+ASKED_KINDS = panel.KINDS + ('colour', 'which') + ('serial', 'lights') * 2 + ('number',) * 5
 SKETCH_NOISE = 0.3           # sd, in units of the feature vectors' own
 SKETCH_LOST = 0.1            # of the features of a cell
 BLOCKS_LEARNT = 0.85         # of the repeated tokens right: then the tasks begin

@@ -13,12 +13,11 @@
 #include "cli/engine_options.h"
 #include "cli/eval_result.h"
 #include "cli/progress.h"
+#include "cli/task_file.h"
 #include "measure/eval_answers.h"
 #include "measure/eval_run.h"
 #include "os/clock.h"
 #include "os/process.h"
-
-enum { MAX_TASK_FILE_BYTES = 256 << 20 };
 
 static struct {
     const char *model, *mmproj, *tasks, *answers, *out, *vs;
@@ -31,8 +30,8 @@ static const struct poptOption OPTIONS[] = {
      "GGUF file, or a name that 'wattlaw models' lists", "MODEL"},
     {"mmproj", 0, POPT_ARG_STRING, &given.mmproj, 0,
      "image encoder, for items with images (default: the one that belongs to the model)", "FILE"},
-    {"tasks", 0, POPT_ARG_STRING, &given.tasks, 0, "the questions, one JSON object per line",
-     "FILE"},
+    {"tasks", 0, POPT_ARG_STRING, &given.tasks, 0,
+     "the questions, one JSON object per line; 'text' and 'panel' came with wattlaw", "FILE"},
     {"limit", 0, POPT_ARG_INT, &given.limit, 0,
      "ask only N items, drawn once and for all; a larger N has them too (default: all)", "N"},
     {"max-tokens", 'n', POPT_ARG_INT, &given.max_tokens, 0,
@@ -76,27 +75,11 @@ struct eval {
 
 // ---- what is asked
 
-static void folder_of(const char *path, char out[OS_PATH_BYTES]) {
-    const char *slash = strrchr(path, '/');
-    size_t len = slash ? (size_t)(slash - path) : 0;
-    snprintf(out, OS_PATH_BYTES, "%.*s", (int)(slash == path ? 1 : len), slash ? path : "");
-}
-
 static enum wl_status read_tasks(struct eval *eval, struct wl_err *err) {
-    struct buf text;
-    buf_init(&text, MAX_TASK_FILE_BYTES);
-    enum wl_status status = os_slurp(given.tasks, &text, err);
-    if (status == WL_OK) {
-        status = task_set_parse(buf_text(&text), text.len, &eval->tasks, err);
-        if (status != WL_OK) {
-            wl_err_prefix(err, "tasks '%s'", given.tasks);
-        }
-    }
-    buf_release(&text);
+    enum wl_status status = task_file_read(given.tasks, &eval->tasks, eval->images_dir, err);
     if (status == WL_OK && given.limit) {
         status = task_set_draw(&eval->tasks, (size_t)given.limit, err);
     }
-    folder_of(given.tasks, eval->images_dir);
     return status;
 }
 

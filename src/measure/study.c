@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "measure/eval_run.h"
 #include "measure/study_state.h"
 #include "measure/study_store.h"
 #include "os/process.h"
@@ -269,6 +270,9 @@ static enum wl_status begin(struct study *study, int64_t *study_id, struct wl_er
     }
     if (status == WL_OK) {
         status = study_pictures_open(&o->images, &study->pictures, err);
+    }
+    if (status == WL_OK && o->score.tasks) { // a missing picture is found now, not after the sweep
+        status = eval_check(o->score.tasks, o->score.folder, true, err);
     }
     size_t n_done = 0;
     if (status == WL_OK) {

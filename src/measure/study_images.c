@@ -12,6 +12,9 @@
 enum { MAX_DENSE = 200, DRAWN_SIDE = 1024, JPEG_QUALITY = 92 };
 // Squares of the staircase: up to this side.
 #define MAX_DENSE_SIDE 4096.0
+// Sides of the sweep are whole cells of the most common encoders (14 px patches, merged in twos):
+// then effective pixels are those asked for, and costs do not wobble with the padding.
+#define SIDE_STEP 28
 // Sides of the sweep's squares, in sides of the one at the knee.
 static const double SIDES[] = {0.17, 0.25, 0.33, 0.5, 0.67, 0.83, 1, 1.2, 1.5, 2, 2.67};
 enum { N_SIDES = sizeof SIDES / sizeof SIDES[0] };
@@ -48,14 +51,14 @@ static double knee_side(const struct engine_image_size *sizes,
 }
 
 static void add_size(struct study_image_options *images, double width, double height) {
-    struct engine_image_size size = {(uint32_t)(lround(width / 4) * 4),
-                                     (uint32_t)(lround(height / 4) * 4)};
+    struct engine_image_size size = {(uint32_t)(lround(width / SIDE_STEP) * SIDE_STEP),
+                                     (uint32_t)(lround(height / SIDE_STEP) * SIDE_STEP)};
     for (size_t i = 0; i < images->n_sizes; i++) {
         if (images->sizes[i].width == size.width && images->sizes[i].height == size.height) {
             return;
         }
     }
-    if (images->n_sizes < STUDY_MAX_IMAGE_SIZES && size.width >= 4 && size.height >= 4) {
+    if (images->n_sizes < STUDY_MAX_IMAGE_SIZES && size.width > 0 && size.height > 0) {
         images->sizes[images->n_sizes++] = size;
     }
 }

@@ -42,6 +42,16 @@ static json_t *prompts_json(const struct study_options *o) {
     return prompts;
 }
 
+// FNV-1a: tells one study's inputs from another's, no more.
+#define HASH_START 2166136261u
+
+static uint32_t hash_text(uint32_t hash, const char *text) {
+    for (const char *at = text; *at; at++) {
+        hash = (hash ^ (unsigned char)*at) * 16777619u;
+    }
+    return hash;
+}
+
 static json_t *images_json(const struct study_image_options *images) {
     json_t *sizes = json_array(), *budgets = json_array(), *paths = json_array();
     for (size_t i = 0; i < images->n_sizes; i++) {
@@ -59,15 +69,23 @@ static json_t *images_json(const struct study_image_options *images) {
 }
 
 static json_t *score_json(const struct study_score_options *score) {
-    json_t *budgets = json_array(), *items = json_array();
+    json_t *budgets = json_array();
     for (size_t i = 0; i < score->n_budgets; i++) {
         json_array_append_new(budgets, json_integer(score->budgets[i]));
     }
-    for (size_t i = 0; score->tasks && i < score->tasks->n; i++) {
-        json_array_append_new(items, json_string(score->tasks->items[i].id));
+    size_t n = score->tasks ? score->tasks->n : 0;
+    uint32_t hash = HASH_START;
+    for (size_t i = 0; i < n; i++) {
+        const struct task_item *item = &score->tasks->items[i];
+        hash = hash_text(hash_text(hash, item->id), item->prompt);
+        for (size_t k = 0; k < item->n_references; k++) {
+            hash = hash_text(hash, item->references[k]);
+        }
     }
-    return json_pack("{s:o, s:o, s:I}", "budgets", budgets, "items", items, "max_items",
-                     (json_int_t)score->max_items);
+    char checksum[16];
+    snprintf(checksum, sizeof checksum, "%08" PRIx32, hash);
+    return json_pack("{s:o, s:I, s:s, s:I}", "budgets", budgets, "n_items", (json_int_t)n,
+                     "items_checksum", checksum, "max_items", (json_int_t)score->max_items);
 }
 
 // When the sources were last calibrated; windows before and after must not be mixed. 0: never.
@@ -86,10 +104,7 @@ static const char *public_meters(const char *names, char *out, size_t size) {
     if (!command) {
         return names;
     }
-    uint32_t hash = 2166136261u; // FNV-1a
-    for (const char *at = names; *at; at++) {
-        hash = (hash ^ (unsigned char)*at) * 16777619u;
-    }
+    uint32_t hash = hash_text(HASH_START, names);
     int shown = (int)(command - names) + (int)strcspn(command, " ");
     snprintf(out, size, "%.*s ... (checksum %08" PRIx32 ")", shown, names, hash);
     return out;

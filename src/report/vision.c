@@ -29,11 +29,6 @@ static bool has_knee(const struct report_image_budget *budget, enum report_image
     return budget->has_knee[law] && budget->knee[law].has_knee && budget->knee[law].knee_x > 0;
 }
 
-// A profile's end may be 0 or unknown: then nothing is known on that side.
-static double log_distance(double from, double to) {
-    return from > 0 && to > 0 ? fabs(log(to / from)) : (double)INFINITY;
-}
-
 bool report_knee_move(const struct report_vision *vision, size_t budget, enum report_image_law law,
                       struct report_knee_move *out) {
     *out = (struct report_knee_move){NAN, {NAN, NAN}, NAN, false};
@@ -42,14 +37,10 @@ bool report_knee_move(const struct report_vision *vision, size_t budget, enum re
         return false;
     }
     const struct report_image_budget *a = &vision->budget[0], *b = &vision->budget[budget];
-    const struct knee_fit *base = &a->knee[law], *moved = &b->knee[law];
-    out->ratio = moved->knee_x / base->knee_x;
-    // Two lopsided intervals, of logarithms (MOVER, Zou & Donner 2008).
-    double down = hypot(log_distance(moved->knee_x, moved->knee_ci95.low),
-                        log_distance(base->knee_x, base->knee_ci95.high));
-    double up = hypot(log_distance(moved->knee_x, moved->knee_ci95.high),
-                      log_distance(base->knee_x, base->knee_ci95.low));
-    out->ratio_ci95 = (struct stats_interval){out->ratio * exp(-down), out->ratio * exp(up)};
+    struct knee_comparison comparison;
+    knee_compare(&a->knee[law], &b->knee[law], &comparison);
+    out->ratio = comparison.knee.ratio;
+    out->ratio_ci95 = comparison.knee.ratio_ci95;
     out->exact_ratio = b->token_knee_px / a->token_knee_px;
     out->is_moved = out->ratio_ci95.high < 1 || out->ratio_ci95.low > 1;
     return true;

@@ -17,8 +17,12 @@ static struct stats_interval difference_of(const struct figure *base,
     return (struct stats_interval){difference - down, difference + up};
 }
 
+// An interval that is not known on a side, or reaches 0 there, has no end there.
 static struct figure log_of(const struct figure *figure) {
-    return (struct figure){log(figure->value), {log(figure->ci95.low), log(figure->ci95.high)}};
+    double low = figure->ci95.low, high = figure->ci95.high;
+    return (struct figure){
+        log(figure->value),
+        {low > 0 ? log(low) : (double)-INFINITY, high > 0 ? log(high) : (double)INFINITY}};
 }
 
 static void contrast(const struct figure *base, const struct figure *changed,
@@ -29,7 +33,7 @@ static void contrast(const struct figure *base, const struct figure *changed,
     out->is_different = out->difference_ci95.low > 0 || out->difference_ci95.high < 0;
     out->ratio = base->value > 0 ? changed->value / base->value : NAN;
     out->ratio_ci95 = (struct stats_interval){NAN, NAN};
-    if (base->ci95.low > 0 && changed->ci95.low > 0) {
+    if (base->value > 0 && changed->value > 0) {
         struct figure base_log = log_of(base), changed_log = log_of(changed);
         struct stats_interval logs = difference_of(&base_log, &changed_log);
         out->ratio_ci95 = (struct stats_interval){exp(logs.low), exp(logs.high)};
