@@ -23,7 +23,10 @@ SKETCH_SHARE = 0.5           # of the steps of the text half
 SKETCH_TURNS = 6             # questions about one sketched image
 SKETCH_SMALL = 0.7           # of the sketches: of few cells, which cost less and teach the same
 # How often each kind is asked: those that must match a word with a cell are learnt last.
-ASKED_KINDS = panel.KINDS + ('colour', 'which') + ('serial', 'lights') * 2 + ('number',) * 5
+ASKED_KINDS = panel.KINDS + ('colour', 'which') + ('number', 'serial', 'lights') * 2
+# Of the sketches: small ones that are asked for the number alone. A digit whose place must be
+# counted from the mark before the number is found only when many numbers come at once.
+SKETCH_NUMBERS = 0.2
 SKETCH_NOISE = 0.3           # sd, in units of the feature vectors' own
 SKETCH_LOST = 0.1            # of the features of a cell
 BLOCKS_LEARNT = 0.85         # of the repeated tokens right: then the tasks begin
@@ -206,12 +209,16 @@ class TextStage:
 
     def sketch_step(self, rng):
         """Questions about panels whose cells are given as sums of feature vectors, with noise."""
-        width, height = pictures.random_size(rng, 0.0 if rng.random() < SKETCH_SMALL else 1.0)
+        is_small = rng.random() < SKETCH_SMALL
+        kinds, n_turns = ASKED_KINDS, SKETCH_TURNS
+        if rng.random() < SKETCH_NUMBERS:
+            is_small, kinds, n_turns = True, ('number',), 1
+        width, height = pictures.random_size(rng, 0.0 if is_small else 1.0)
         grid_w, grid_h = width // self.config.cell, height // self.config.cell
-        row_tokens = grid_w * grid_h + 22 * SKETCH_TURNS
+        row_tokens = grid_w * grid_h + 22 * n_turns
         panels = [panel.random_panel(rng) for _ in range(max(1, TOKEN_BUDGET // row_tokens))]
-        batch = batches.image_rows(self.tokenizer, panels, grid_h, grid_w, rng, SKETCH_TURNS,
-                                   strip_share=0.3, kinds=ASKED_KINDS)
+        batch = batches.image_rows(self.tokenizer, panels, grid_h, grid_w, rng, n_turns,
+                                   strip_share=0.3, kinds=kinds)
         loss, right = image_answer_loss(self.text, batch,
                                         self.sketch(torch.from_numpy(batch.features)))
         figures = span_figures(right, batch.spans)
