@@ -1,7 +1,7 @@
 """Operations of the two halves: fused CPU kernels, and plain torch twins of them.
 
 Activations between matrix products are bf16; the residual stream, the parameters and their
-gradients are f32. The kernels (kernels.c, compiled at first use) are taken for CPU tensors when a
+gradients are f32. The kernels (kernels/, compiled at first use) are taken for CPU tensors when a
 C compiler is there; otherwise, and on a GPU, the twins named *_plain do the same with autograd.
 Inside `exact()` everything is f32 and plain.
 """
@@ -69,17 +69,18 @@ def _cpu_flags():
 
 
 def _compile():
-    """Path of the shared library made from the present kernels.c, or None without a compiler."""
-    source = HERE / "kernels.c"
+    """Path of the shared library made from the present kernels/, or None without a compiler."""
+    sources = sorted((HERE / "kernels").glob("*.[ch]"))
     compiler = shutil.which("gcc") or shutil.which("cc")
     if not compiler:
         return None
-    key = " ".join([source.read_text(), *FLAGS, _cpu_flags()])
+    key = " ".join([*(source.read_text() for source in sources), *FLAGS, _cpu_flags()])
     library = BUILD_DIR / f"kernels-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     if not library.exists():
         BUILD_DIR.mkdir(parents=True, exist_ok=True)
         unfinished = library.with_suffix(f".{os.getpid()}.tmp")
-        subprocess.run([compiler, *FLAGS, str(source), "-o", str(unfinished), "-lm"], check=True)
+        programs = [str(source) for source in sources if source.suffix == ".c"]
+        subprocess.run([compiler, *FLAGS, *programs, "-o", str(unfinished), "-lm"], check=True)
         unfinished.replace(library)
     return library
 
@@ -96,7 +97,7 @@ def _keep_memory():
 
 
 class _Attention(ctypes.Structure):
-    """struct attention of kernels.c."""
+    """struct attention of kernels/attention.c."""
 
     _fields_ = [
         (name, ctypes.c_void_p)
@@ -107,18 +108,6 @@ class _Attention(ctypes.Structure):
         ("heads", ctypes.c_int),
         ("kv_heads", ctypes.c_int),
         ("causal", ctypes.c_int),
-    ]
-
-
-class _AdamW(ctypes.Structure):
-    """struct adamw of kernels.c."""
-
-    _fields_ = [
-        (name, ctypes.c_float)
-        for name in (
-            *("rate", "beta1", "beta2", "eps", "decay"),
-            *("correct1", "correct2", "gradient_scale"),
-        )
     ]
 
 
@@ -138,8 +127,6 @@ _SIGNATURES = {
     "bias_gelu_backward": [_P, _P, _P, _P, _P, _L, _I],
     "attention_forward": [ctypes.POINTER(_Attention)],
     "attention_backward": [ctypes.POINTER(_Attention), _P, _P, _P],
-    "sum_of_squares": [_P, _L],
-    "adamw_step": [_P, _P, _P, _P, _L, ctypes.POINTER(_AdamW)],
 }
 _library = None  # None: not tried yet; False: not to be had
 
@@ -154,7 +141,6 @@ def kernels():
             for name, arguments in _SIGNATURES.items():
                 function = getattr(_library, name)
                 function.argtypes, function.restype = arguments, None
-            _library.sum_of_squares.restype = ctypes.c_double
             _keep_memory()
     return _library
 
@@ -505,81 +491,3 @@ def attention(qkv, bias, cos, sin, heads, kv_heads, causal):
     if head == KERNEL_HEAD and _fused(qkv):
         return _FusedAttention.apply(qkv, bias, cos, sin, heads, kv_heads, causal)
     return attention_plain(qkv, bias, cos, sin, heads, kv_heads, causal)
-
-
-# ---- optimiser ----
-
-
-class AdamW:
-    """AdamW with clipping by the norm of all gradients together.
-
-    groups: list of (parameters, decay). Parameters whose gradient is None are left alone.
-    """
-
-    def __init__(self, groups, betas=(0.9, 0.95), eps=1e-9):
-        self.parameters = [(p, decay) for parameters, decay in groups for p in parameters]
-        self.betas, self.eps, self.steps = betas, eps, 0
-        self.first = [torch.zeros_like(p) for p, _ in self.parameters]
-        self.second = [torch.zeros_like(p) for p, _ in self.parameters]
-
-    def zero_grad(self):
-        """Forget all gradients."""
-        for p, _ in self.parameters:
-            p.grad = None
-
-    def gradient_norm(self):
-        """Norm of all gradients together."""
-        total = 0.0
-        for p, _ in self.parameters:
-            if p.grad is not None:
-                total += self._squares(p.grad)
-        return total**0.5
-
-    @staticmethod
-    def _squares(grad):
-        if _use_kernels and grad.device.type == "cpu" and kernels():
-            grad = grad.contiguous()
-            return kernels().sum_of_squares(_at(grad), grad.numel())
-        return float(grad.pow(2).sum())
-
-    @torch.no_grad()
-    def step(self, rate, clip=1.0):
-        """One step at this learning rate; returns the norm of the gradients before clipping."""
-        norm = self.gradient_norm()
-        self.steps += 1
-        for (p, decay), first, second in zip(self.parameters, self.first, self.second):
-            if p.grad is None:
-                continue
-            settings = _AdamW(
-                *(rate, *self.betas, self.eps, decay),
-                *(1 / (1 - beta**self.steps) for beta in self.betas),
-                min(1.0, clip / (norm + 1e-9)),
-            )
-            if _use_kernels and p.device.type == "cpu" and p.is_contiguous() and kernels():
-                grad = p.grad.contiguous()
-                kernels().adamw_step(
-                    *map(_at, (p, grad, first, second)), p.numel(), ctypes.byref(settings)
-                )
-            else:
-                _adamw_plain(p, first, second, settings)
-        return norm
-
-    def state_dict(self):
-        """Everything needed to go on."""
-        return {"steps": self.steps, "first": self.first, "second": self.second}
-
-    def load_state_dict(self, state):
-        """Go on from what state_dict returned."""
-        self.steps = state["steps"]
-        for mine, theirs in zip(self.first + self.second, state["first"] + state["second"]):
-            mine.copy_(theirs)
-
-
-def _adamw_plain(p, first, second, settings):
-    """Twin of the adamw_step kernel."""
-    grad = p.grad * settings.gradient_scale
-    first.lerp_(grad, 1 - settings.beta1)
-    second.mul_(settings.beta2).addcmul_(grad, grad, value=1 - settings.beta2)
-    divisor = (second * settings.correct2).sqrt_().add_(settings.eps)
-    p.mul_(1 - settings.rate * settings.decay)
-    p.addcdiv_(first, divisor, value=-settings.rate * settings.correct1)
