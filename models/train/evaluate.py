@@ -12,12 +12,12 @@ import json
 import random
 import sys
 
+import numpy as np
 import torch
 
 import batches
 import ops
 import panel
-import pictures
 import stages
 from preprocess import preprocess
 from config import Config
@@ -28,7 +28,8 @@ from tokenizer import Tokenizer
 SEED = 'evaluation'
 SIZES = ((56, 56), (84, 84), (112, 112), (168, 168), (224, 224), (280, 280), (336, 336),
          (250, 190), (400, 300), (640, 480), (896, 896), (1024, 768), (672, 896))
-CHUNK = 16  # rows at a time
+CHUNK = 16  # prompts at a time
+PICTURES = 4
 
 
 def load(path):
@@ -65,15 +66,16 @@ def text_accuracy(tokenizer, text, n_per_cell):
 
 
 def picture_accuracy(tokenizer, text, vision, size, n_panels, max_tokens):
-    """{kind: (right, n)} for panels drawn at `size`, every kind asked once."""
+    """{kind: (right, n)} for panels drawn at `size`, asked as often as there are kinds."""
     rng = random.Random(f'{SEED} {size}')
     table = {}
-    for _ in range(n_panels):
-        shown = panel.random_panel(rng)
-        pixels, *_ = preprocess(pictures.wear(draw(shown, *size), rng), max_tokens=max_tokens)
-        grid_h, grid_w = pixels.shape[0] // 28, pixels.shape[1] // 28
-        batch = batches.image_rows(tokenizer, [shown], grid_h, grid_w, rng, len(panel.KINDS))
-        cells = vision(stages.normalised(pixels[None], vision.config))
+    for first in range(0, n_panels, PICTURES):
+        shown = [panel.random_panel(rng) for _ in range(min(PICTURES, n_panels - first))]
+        drawn = [np.asarray(draw(one, *size).convert('RGB')) for one in shown]
+        pixels = np.stack([preprocess(one, max_tokens=max_tokens)[0] for one in drawn])
+        grid_h, grid_w = pixels.shape[1] // 28, pixels.shape[2] // 28
+        batch = batches.image_rows(tokenizer, shown, grid_h, grid_w, rng, len(panel.KINDS))
+        cells = vision(stages.normalised(pixels, vision.config))
         _, right = stages.image_answer_loss(text, batch, cells)
         for row, start, end, kind in batch.spans:
             hits, n = table.get(kind, (0, 0))
