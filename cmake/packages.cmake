@@ -7,6 +7,8 @@ pkg_check_modules(CURL REQUIRED libcurl) # headers only: loaded when a network m
 pkg_check_modules(TURBOJPEG REQUIRED IMPORTED_TARGET libturbojpeg>=2.0)
 pkg_check_modules(PNG REQUIRED IMPORTED_TARGET libpng>=1.6)
 pkg_check_modules(WEBP REQUIRED IMPORTED_TARGET libwebp>=1.0)
+pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
+pkg_check_modules(LAPACKE REQUIRED IMPORTED_TARGET lapacke)
 pkg_check_modules(POPT REQUIRED IMPORTED_TARGET popt)
 if(WATTLAW_TESTS)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
