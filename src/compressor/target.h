@@ -1,0 +1,67 @@
+// Writing a changed GGUF: keys are copied unless they are set or removed, tensors are copied as
+// bytes, cut to some of their rows (bytes too: their quantisation stays as it is), replaced,
+// renamed or left out. Nothing is in place under its name before it is whole (os/draft.h).
+#ifndef WATTLAW_COMPRESSOR_TARGET_H
+#define WATTLAW_COMPRESSOR_TARGET_H
+
+#include <ggml.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "worker/gguf_file.h"
+
+struct compress_target; // opaque; belongs to one source file, which must stay open
+
+enum wl_status compress_target_new(const struct gguf_file *source, struct compress_target **out,
+                                   struct wl_err *err);
+void compress_target_free(struct compress_target *target); // NULL is fine
+
+// Keys. A key that is set again keeps the last value; removing an absent one is fine.
+enum wl_status compress_target_set_u32(struct compress_target *target, const char *key,
+                                       uint32_t value, struct wl_err *err);
+enum wl_status compress_target_set_f32(struct compress_target *target, const char *key, float value,
+                                       struct wl_err *err);
+enum wl_status compress_target_set_string(struct compress_target *target, const char *key,
+                                          const char *value, struct wl_err *err);
+enum wl_status compress_target_set_u32s(struct compress_target *target, const char *key,
+                                        const uint32_t *values, size_t n, struct wl_err *err);
+// Keeps these elements of an array of any type, in that order (tokens, scores, merges).
+enum wl_status compress_target_pick(struct compress_target *target, const char *key,
+                                    const uint32_t *kept, size_t n, struct wl_err *err);
+enum wl_status compress_target_remove(struct compress_target *target, const char *key,
+                                      struct wl_err *err);
+// general.architecture and every key that begins with the old one's name and a dot.
+enum wl_status compress_target_set_arch(struct compress_target *target, const char *arch,
+                                        struct wl_err *err);
+
+// Tensors. Without a word about it a tensor is copied. `rows` and `bytes` are the caller's and must
+// stay until compress_target_write; rows may repeat and come in any order. INPUT when the tensor
+// does not exist, or a row is outside of it.
+enum wl_status compress_target_drop(struct compress_target *target, const char *name,
+                                    struct wl_err *err);
+enum wl_status compress_target_rename(struct compress_target *target, const char *name,
+                                      const char *new_name, struct wl_err *err);
+enum wl_status compress_target_rows(struct compress_target *target, const char *name,
+                                    const uint32_t *rows, size_t n_rows, struct wl_err *err);
+// Replaces a tensor, or adds a new one behind the others: `bytes` are [n_rows][n_columns] of
+// `type`.
+enum wl_status compress_target_put(struct compress_target *target, const char *name,
+                                   enum ggml_type type, uint64_t n_columns, uint64_t n_rows,
+                                   const void *bytes, struct wl_err *err);
+// A one-dimensional float32 tensor.
+enum wl_status compress_target_put_vector(struct compress_target *target, const char *name,
+                                          const float *values, uint64_t n, struct wl_err *err);
+
+// What would be written.
+uint64_t compress_target_bytes(const struct compress_target *target);
+
+// False stops: nothing is written, *is_done is false.
+typedef bool (*compress_target_progress)(void *context, uint64_t written_bytes,
+                                         uint64_t total_bytes);
+enum wl_status compress_target_write(struct compress_target *target, const char *path,
+                                     compress_target_progress on_progress, void *context,
+                                     bool *is_done, struct wl_err *err);
+
+#endif

@@ -1,0 +1,55 @@
+// How far a changed model is from the original, on held-out text: Kullback-Leibler divergence of
+// the next-token distributions, agreement of the likeliest token, perplexity of both.
+//
+// The two are loaded one after the other, so memory is that of one. Of the original's distribution
+// the VERIFY_TOP likeliest tokens and the mass of the rest are kept (in a scratch file): the
+// divergence is exact on those and one bucket, a lower bound that is tight when the rest is small;
+// the mass that fell into the bucket is told.
+#ifndef WATTLAW_COMPRESSOR_VERIFY_H
+#define WATTLAW_COMPRESSOR_VERIFY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum { VERIFY_TOP = 64 };
+
+struct verify_text { // token sequences, each begins anew
+    const int32_t *tokens;
+    const uint32_t *lengths;
+    size_t n_sequences, n_tokens;
+    uint32_t skip; // first tokens of each sequence that are not judged (context to begin with)
+};
+
+struct verify_side {
+    double nll_mean; // of the true next token, nats; perplexity is exp of it
+    double nll_sem;  // standard error over sequences
+};
+
+struct verify_result {
+    size_t n; // judged tokens
+    struct verify_side original, changed;
+    double kl_mean, kl_sem, kl_median, kl_p99, kl_max; // nats; sem over sequences
+    double top1_share;                                 // same likeliest token
+    double rest_mass;                                  // mean of the bucket
+    double log_ppl_ratio, log_ppl_ratio_sem;           // changed - original, paired
+};
+
+struct verify_options {
+    int32_t threads;
+    const char *scratch_dir;
+    // new_ids [old vocabulary]: number of an old token in the changed model, -1 = gone; NULL: the
+    // same. Sequences with a token that is gone are left out; p is renormalised on what is left.
+    const int32_t *new_ids;
+    bool (*go_on)(void *context, double share_done); // false: cancelled
+    void *context;
+};
+
+// *is_done is false after a cancel.
+enum wl_status compress_verify(const char *original_path, const char *changed_path,
+                               const struct verify_text *text, const struct verify_options *options,
+                               struct verify_result *out, bool *is_done, struct wl_err *err);
+
+#endif
