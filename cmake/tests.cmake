@@ -93,3 +93,18 @@ add_test(NAME test_builtin_parity COMMAND builtin_parity
   "${CMAKE_SOURCE_DIR}/models/builtin" "${CMAKE_SOURCE_DIR}/models/tasks")
 wattlaw_test_properties(test_builtin_parity)
 set_tests_properties(test_builtin_parity PROPERTIES LABELS worker)
+
+# tests/compressor/test_*.c use llama.cpp, ggml and the compressor's own sources; plain programs
+# (no cmocka in that sysroot), never sanitized: they print what failed and exit with 1.
+set(compressor_tested ${compressor_sources})
+list(FILTER compressor_tested EXCLUDE REGEX "/main\\.c$")
+file(GLOB compressor_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/compressor/test_*.c")
+foreach(source ${compressor_tests})
+  get_filename_component(name "${source}" NAME_WE)
+  wattlaw_compressor_program(${name} "${source}" ${compressor_tested})
+  target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}/tests/compressor")
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  add_test(NAME ${name} COMMAND ${name})
+  wattlaw_test_properties(${name})
+  set_tests_properties(${name} PROPERTIES LABELS compressor)
+endforeach()
