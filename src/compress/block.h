@@ -30,7 +30,7 @@ struct block_shape {
     float rope_scale;          // positions are multiplied by it (1: as they are)
     uint32_t rope_sections[4]; // all 0: one position; else pairs that follow position 0, 1, 2, 3
     const float *rope_factors; // head_dim / 2 divisors of the frequencies, or NULL
-    uint32_t window;           // keys at most this far back; 0: all
+    uint32_t window;           // keys seen, the token's own included; 0: all before it
     float attention_scale;     // of q k; 0: 1 / sqrt(head_dim)
     bool is_gelu;              // gelu (tanh form) instead of silu
 };

@@ -1,0 +1,53 @@
+// Inside block*.c only: the steps that the parts of a block share. Rows are tokens; nothing here
+// keeps more than a scratch of a few rows.
+#ifndef WATTLAW_COMPRESS_BLOCK_PARTS_H
+#define WATTLAW_COMPRESS_BLOCK_PARTS_H
+
+#include "compress/block.h"
+
+enum {
+    BLOCK_ROWS = 512,    // rows that go through a matrix at once: enough for BLAS's full speed
+    BLOCK_QUERIES = 128, // rows of scores that exist at once
+};
+
+// block.c: rows * width floats, zeroed; NULL, with MEMORY in `err`, when there is no room or BLAS's
+// int cannot count a side.
+float *block_floats(uint64_t n_rows, uint64_t width, struct wl_err *err);
+// y [n_rows][n_out] = x [n_rows][n_in] times w^T, plus `bias` if not NULL.
+void block_multiply(const float *x, size_t n_rows, const float *w, const float *bias, size_t n_in,
+                    size_t n_out, float *y);
+// Each row by its root mean square, times factor [width]; `y` may be `x`.
+void block_norm(const float *x, size_t n_rows, size_t width, float eps, const float *factor,
+                float *y);
+
+// What leads back to the stream: out = x + norm(w in + bias), without what is NULL.
+struct block_return {
+    const float *w, *bias, *post_norm;
+    size_t n_in, n_embd;
+    float rms_eps;
+};
+// `scratch` [n_rows][n_embd]; `out` may be `x`.
+void block_return_add(const struct block_return *back, size_t n_rows, const float *in,
+                      const float *x, float *scratch, float *out);
+
+// block_rope.c: cos and sin of every token's angles, [n_tokens][head_dim / 2] each.
+struct block_turns {
+    double *frequency; // [head_dim / 2]
+    float *cosine, *sine;
+};
+enum wl_status block_turns_init(struct block_turns *turns, const struct block_shape *shape,
+                                size_t max_tokens, struct wl_err *err); // MEMORY
+void block_turns_release(struct block_turns *turns);                    // zeroed ones are fine
+// The angles of the batch's tokens first_token ... + n_tokens.
+void block_turns_set(struct block_turns *turns, const struct block_shape *shape,
+                     const struct block_batch *batch, size_t first_token, size_t n_tokens);
+// x [n_tokens][n_heads][head_dim], in place.
+void block_turns_apply(const struct block_turns *turns, const struct block_shape *shape,
+                       size_t n_tokens, size_t n_heads, float *x);
+
+// block_heads.c: out [n][n_head * head_dim] of one sequence of n tokens, q as wide, k and v
+// [n][n_head_kv * head_dim]; `scores` [BLOCK_QUERIES][n] is scratch.
+void block_heads_attend(const struct block_shape *shape, size_t n, const float *q, const float *k,
+                        const float *v, float *scores, float *out);
+
+#endif
