@@ -20,7 +20,9 @@ struct heal_ffn { // the caller's, changed in place
 };
 
 struct heal_options {
-    float rate;          // peak of the learning rate; linear warm-up over 5 %, cosine fall to 5 %
+    float rate;          // peak of the learning rate, as a share of the weights (heal_adam.h);
+                         // linear warm-up over 5 %, cosine fall to 5 %
+    float decay;         // AdamW's, a share of the rate; 0: none
     size_t batch_tokens; // of a step
     size_t n_steps;      // at most
     uint64_t seed;
