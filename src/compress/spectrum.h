@@ -10,19 +10,23 @@
 
 #include "base/err.h"
 
+// Where n < n_all, the values that are not known count as all equal below: an upper bound of the
+// entropy, of a tail and of a rank.
 struct spectrum {
-    size_t n;       // values
+    size_t n;       // values that are known
+    size_t n_all;   // values that there are
     double *values; // squared singular values, largest first
-    double total;   // their sum
+    double total;   // the sum of all
 };
 
-// Of W C^(1/2): w [n_out][n_in], square = C [n_in][n_in] (left as it is). MEMORY, INPUT.
+// Of W C^(1/2): w [n_out][n_in], square = C [n_in][n_in] (left as it is). MEMORY, INPUT, LIMIT.
 enum wl_status spectrum_weighted(const float *w, size_t n_out, size_t n_in, const float *square,
                                  struct spectrum *out, struct wl_err *err);
 // Of the two-core matrix product operator (a sum of Kronecker products; Van Loan & Pitsianis 1993)
 // of w, whose sides are split as evenly as they factor: n_out = o1 o2, n_in = i1 i2, rearranged to
 // [o1 i1][o2 i2]. All values where the smaller side is at most `exact_up_to`, else the `n_most`
-// largest, by a randomised range finder (Halko et al. 2011); total is exact either way.
+// largest, by a randomised range finder (Halko et al. 2011); total is exact either way. The factors
+// of a side come smaller one first: 2048 = 32 * 64. MEMORY, INPUT, LIMIT.
 enum wl_status spectrum_mpo(const float *w, size_t n_out, size_t n_in, size_t exact_up_to,
                             size_t n_most, struct spectrum *out, struct wl_err *err);
 void spectrum_release(struct spectrum *spectrum); // zeroed ones are fine
