@@ -4,7 +4,8 @@
 // The two are loaded one after the other, so memory is that of one. Of the original's distribution
 // the VERIFY_TOP likeliest tokens and the mass of the rest are kept (in a scratch file): the
 // divergence is exact on those and one bucket, a lower bound that is tight when the rest is small;
-// the mass that fell into the bucket is told.
+// the mass that fell into the bucket is told. Of small vocabularies (VERIFY_WHOLE_VOCABULARY) all
+// is kept, and the divergence is exact.
 #ifndef WATTLAW_COMPRESSOR_VERIFY_H
 #define WATTLAW_COMPRESSOR_VERIFY_H
 
@@ -14,7 +15,10 @@
 
 #include "base/err.h"
 
-enum { VERIFY_TOP = 64 };
+enum {
+    VERIFY_TOP = 64,
+    VERIFY_WHOLE_VOCABULARY = 2048,
+};
 
 struct verify_text { // token sequences, each begins anew
     const int32_t *tokens;
@@ -25,29 +29,34 @@ struct verify_text { // token sequences, each begins anew
 
 struct verify_side {
     double nll_mean; // of the true next token, nats; perplexity is exp of it
-    double nll_sem;  // standard error over sequences
+    double nll_sem;  // standard error over sequences; this and others are NaN for one sequence
 };
 
 struct verify_result {
-    size_t n; // judged tokens
+    size_t n;          // judged tokens
+    size_t n_left_out; // sequences with a token that is gone
     struct verify_side original, changed;
     double kl_mean, kl_sem, kl_median, kl_p99, kl_max; // nats; sem over sequences
     double top1_share;                                 // same likeliest token
     double rest_mass;                                  // mean of the bucket
+    double lost_mass;                                  // mean of the tokens that are gone
     double log_ppl_ratio, log_ppl_ratio_sem;           // changed - original, paired
 };
 
 struct verify_options {
-    int32_t threads;
+    int32_t threads; // 0: as many as there are cores
     const char *scratch_dir;
     // new_ids [old vocabulary]: number of an old token in the changed model, -1 = gone; NULL: the
-    // same. Sequences with a token that is gone are left out; p is renormalised on what is left.
+    // same. Sequences with a token that is gone are left out; for the divergence p is renormalised
+    // on what is left, the original's perplexity is that of the file as it is.
     const int32_t *new_ids;
     bool (*go_on)(void *context, double share_done); // false: cancelled
     void *context;
 };
 
-// *is_done is false after a cancel.
+// The back ends must be there (worker/backends.h). *is_done is false after a cancel. INPUT: a file
+// that does not load, vocabularies that do not fit, a token outside of the vocabulary, nothing to
+// judge, or a model whose logits are not numbers. LIMIT: a sequence longer than the model knows.
 enum wl_status compress_verify(const char *original_path, const char *changed_path,
                                const struct verify_text *text, const struct verify_options *options,
                                struct verify_result *out, bool *is_done, struct wl_err *err);
