@@ -8,10 +8,10 @@
 #include "base/err.h"
 
 struct gram {
-    size_t n;       // width of a vector
-    double count;   // of vectors, weighted
-    float *packed;  // n (n + 1) / 2, LAPACK RFP: TRANSR 'N', UPLO 'L' in column-major terms
-    double *sum;    // [n]
+    size_t n;      // width of a vector
+    double count;  // of vectors, weighted
+    float *packed; // n (n + 1) / 2, LAPACK RFP: TRANSR 'N', UPLO 'L' in column-major terms
+    double *sum;   // [n]
 };
 
 enum wl_status gram_init(struct gram *gram, size_t n, struct wl_err *err); // MEMORY, LIMIT
