@@ -15,13 +15,18 @@
 struct obs_options {
     double ridge; // added to C's diagonal, in units of its mean (facts: 1e-2)
     size_t block; // inputs that go at once; a power of two up to 256
-    size_t group; // inputs that only go together, neighbours (1; head_dim for heads)
+    size_t group; // inputs that only go together, neighbours (1; head_dim for heads); one at once
     size_t n_min; // inputs that stay at least; a multiple of group
 };
 
-// order [n_in]: groups in the order in which they go, then those that stay, by their number.
+// order [n_in]: the inputs, group by group, in the order in which they go; then those that stay, by
+// their number.
 // error [n_in / group + 1]: E|y - y'|^2 / E|y|^2 after so many groups are gone, up to what was
-// asked for; NaN beyond. `square` [n_in][n_in] is C and is used up; `w` [n_out][n_in] is copied.
+// asked for; NaN beyond. It never falls. What the ridge adds to C counts as error too, so it is too
+// small by float's rounding alone, which shows where inputs far stronger than the others fire as
+// one: two that are 1000 times as strong lost up to 0.3 % of it with a ridge of 1e-2, 2 % with
+// 1e-3, 17 % with 1e-4, more than half with 1e-5 (200 draws each).
+// `square` [n_in][n_in] is C and is used up; `w` [n_out][n_in] is copied.
 // INPUT when C is not positive definite even with the ridge; MEMORY.
 enum wl_status obs_order(const struct obs_options *options, const float *w, size_t n_out,
                          size_t n_in, float *square, uint32_t *order, double *error,
