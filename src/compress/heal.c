@@ -1,6 +1,5 @@
 #include "compress/heal.h"
 
-#include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>

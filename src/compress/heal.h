@@ -1,6 +1,6 @@
 // Block-local distillation of a narrowed feed-forward part: gate, up, down and norm learn to give
-// the original block's output from the compressed stream's mid states. Own backward pass, AdamW, one
-// block in memory. PURE.
+// the original block's output from the compressed stream's mid states. Own backward pass, AdamW,
+// one block in memory. PURE.
 #ifndef WATTLAW_COMPRESS_HEAL_H
 #define WATTLAW_COMPRESS_HEAL_H
 
@@ -20,8 +20,8 @@ struct heal_ffn { // the caller's, changed in place
 };
 
 struct heal_options {
-    float rate;          // peak of the learning rate, as a share of the weights (heal_adam.h);
-                         // linear warm-up over 5 %, cosine fall to 5 %
+    float rate;          // peak, in units of the weights' own size (heal_adam.h): 0.05 is a good
+                         // start; linear warm-up over 5 %, cosine fall to 5 %
     float decay;         // AdamW's, a share of the rate; 0: none
     size_t batch_tokens; // of a step
     size_t n_steps;      // at most
@@ -33,7 +33,8 @@ struct heal_options {
 };
 
 // What is learnt: mid + down(act(gate u) * up u) -> target, all rows [n][n_embd]. The last
-// `n_held_out` rows are never learnt from. Errors are |y - target|^2 / |target - mean|^2.
+// `n_held_out` rows are never learnt from. Errors are |y - target|^2 / |target - mean|^2, the mean
+// being that of the same rows. Takes 16 bytes a weight and batch_tokens (3 n_ff + 2 n_embd) floats.
 struct heal_result {
     double held_out_before, held_out_after;
     size_t n_steps;

@@ -8,7 +8,7 @@
 #include "compress/heal_grad.h"
 
 static const double BETA_MEAN = 0.9, BETA_SQUARE = 0.95, EPS = 1e-9;
-static const double MAX_GRADIENT = 1.0;
+static const double MAX_GRADIENT = 1.0, WIDTH = 256;
 static const double WARM_UP = 0.05, LAST_RATE = 0.05;
 
 bool heal_tensor_init(struct heal_tensor *tensor, float *w, size_t n_rows, size_t n_columns) {
@@ -18,6 +18,7 @@ bool heal_tensor_init(struct heal_tensor *tensor, float *w, size_t n_rows, size_
     }
     tensor->n = n_rows * n_columns;
     tensor->length = sqrt(heal_sum_of_squares(w, tensor->n));
+    tensor->reach = tensor->length / sqrt((double)tensor->n) * sqrt(WIDTH / (double)n_columns);
     tensor->gradient = calloc(tensor->n, sizeof(float));
     tensor->mean = calloc(tensor->n, sizeof(float));
     tensor->square = calloc(tensor->n, sizeof(float));
@@ -86,11 +87,10 @@ bool heal_adam_step(struct heal_tensor *tensors, size_t n_tensors, size_t step, 
         return false;
     }
     for (size_t i = 0; i < n_tensors; i++) {
-        double rms = tensors[i].length / sqrt((double)tensors[i].n);
         update(&tensors[i], (struct adam_factors){
                                 .gradient = (float)(tensors[i].length * clip),
                                 .square = (float)(1 / sqrt(1 - pow(BETA_SQUARE, t))),
-                                .rate = (float)(rate * rms / (1 - pow(BETA_MEAN, t))),
+                                .rate = (float)(rate * tensors[i].reach / (1 - pow(BETA_MEAN, t))),
                                 .keep = (float)(1 - rate * decay),
                             });
     }

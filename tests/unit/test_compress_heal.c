@@ -234,7 +234,8 @@ static struct lesson open_lesson(bool is_gelu, size_t n_ff, float scale) {
     l.mid = draw(&rng, (size_t)N_ROWS * N_EMBD, 0.2, 2);
     l.target = draw(&rng, (size_t)N_ROWS * N_EMBD, 0, 0);
     for (size_t i = 0; i < (size_t)N_ROWS * N_EMBD; i++) { // some directions carry more
-        l.mid[i] *= scale / (float)(1 + i % N_EMBD / 4);
+        size_t group = i % N_EMBD / 4;
+        l.mid[i] *= scale / (float)(1 + group);
     }
     for (size_t i = 0; i < N_EMBD * N_WIDE; i++) {
         l.student.down[i] *= scale;
