@@ -9,17 +9,8 @@
 
 #include "base/err.h"
 #include "compress/block.h"
+#include "compressor/arch.h"
 #include "worker/gguf_file.h"
-
-struct compress_arch {
-    const char *name;
-    enum block_rope rope;
-    bool has_qk_norm, has_post_norms, is_gelu;
-    bool scales_embedding;  // by sqrt(n_embd)
-    bool takes_down_bias;   // stock llama.cpp loads a blk.N.ffn_down.bias
-    bool takes_layer_sizes; // feed_forward_length and head counts may be arrays
-    const char *flexible;   // architecture that takes layer sizes and computes the same; "" = none
-};
 
 struct compress_source {
     struct gguf_file file;
