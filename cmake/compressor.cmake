@@ -23,3 +23,7 @@ function(wattlaw_compressor_program name)
   target_link_libraries(${name} PRIVATE ${WATTLAW_ENGINE_LIBS} ${WATTLAW_ENGINE_LAPACK_LIBS})
   set_target_properties(${name} PROPERTIES SKIP_BUILD_RPATH ON)
 endfunction()
+
+wattlaw_compressor_program(wattlaw-compressor ${compressor_sources})
+set_target_properties(wattlaw-compressor PROPERTIES
+  RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")

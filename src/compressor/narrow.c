@@ -11,7 +11,7 @@
 #include "os/clock.h"
 
 enum { OBS_BLOCK = 64, HEAL_BATCH = 1024, HEAL_CHECK_EVERY = 20, HEAL_MAX_STEPS = 100000 };
-static const float HEAL_RATE = 2e-3F;
+static const float HEAL_RATE = 0.05F; // in the units of heal.h
 
 // A block while it becomes narrower.
 struct narrowing {

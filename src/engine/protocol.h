@@ -33,8 +33,9 @@ enum {
     X(TOKENIZE, 4, 16777216, 'c', "tokenize") /* {text, special, template} */                      \
     X(RUN, 5, 16777216, 'c', "run")           /* see docs/protocol.md */                           \
     X(UNLOAD, 6, 4096, 'c', "unload")                                                              \
-    X(SYNTH, 7, 65536, 'c', "synth")      /* write a random-weight GGUF */                         \
-    X(VISION, 10, 1048576, 'c', "vision") /* {mmproj, image_min_tokens, image_max_tokens} */       \
+    X(COMPRESS, 14, 1048576, 'c', "compress") /* of wattlaw-compressor, see docs */                \
+    X(SYNTH, 7, 65536, 'c', "synth")          /* write a random-weight GGUF */                     \
+    X(VISION, 10, 1048576, 'c', "vision")     /* {mmproj, image_min_tokens, image_max_tokens} */   \
     X(COUNTER, 11, 1048576, 'c',                                                                   \
       "counter")                         /* {mmproj, model, ...} instead of LOAD: counts only */   \
     X(COUNT, 12, 1048576, 'c', "count")  /* {sizes: [[w, h], ...]} */                              \
