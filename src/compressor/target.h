@@ -36,28 +36,38 @@ enum wl_status compress_target_remove(struct compress_target *target, const char
 enum wl_status compress_target_set_arch(struct compress_target *target, const char *arch,
                                         struct wl_err *err);
 
-// Tensors. Without a word about it a tensor is copied. `rows` and `bytes` are the caller's and must
-// stay until compress_target_write; rows may repeat and come in any order. INPUT when the tensor
-// does not exist, or a row is outside of it.
+// Tensors. Without a word about it a tensor is copied. `name` is the one in the source (or of an
+// added tensor), even after a renaming; rows of a one-dimensional tensor are its elements. `rows`
+// and `bytes` are the caller's and must stay until compress_target_write; rows may repeat and come
+// in any order. INPUT when the tensor does not exist (any more), or a row is outside of it.
 enum wl_status compress_target_drop(struct compress_target *target, const char *name,
                                     struct wl_err *err);
 enum wl_status compress_target_rename(struct compress_target *target, const char *name,
                                       const char *new_name, struct wl_err *err);
 enum wl_status compress_target_rows(struct compress_target *target, const char *name,
                                     const uint32_t *rows, size_t n_rows, struct wl_err *err);
-// Replaces a tensor, or adds a new one behind the others: `bytes` are [n_rows][n_columns] of
-// `type`.
+// Replaces a tensor (a dropped one comes back), or adds a new one behind the others: `bytes` are
+// [n_rows][n_columns] of `type`.
 enum wl_status compress_target_put(struct compress_target *target, const char *name,
                                    enum ggml_type type, uint64_t n_columns, uint64_t n_rows,
                                    const void *bytes, struct wl_err *err);
 // A one-dimensional float32 tensor.
 enum wl_status compress_target_put_vector(struct compress_target *target, const char *name,
                                           const float *values, uint64_t n, struct wl_err *err);
+// After its rows were chosen or put: within each head of `head_dim` rows the halves take turns, new
+// row 2i is row i, 2i + 1 is row i + head_dim / 2.
+enum wl_status compress_target_interleave(struct compress_target *target, const char *name,
+                                          uint32_t head_dim, struct wl_err *err);
+// The rows of these tensors, as they are by now, one after the other as one tensor in the place of
+// the first. INPUT when their types or columns differ.
+enum wl_status compress_target_join(struct compress_target *target, const char *const *names,
+                                    size_t n, const char *new_name, struct wl_err *err);
 
-// What would be written.
+// What would be written, exactly.
 uint64_t compress_target_bytes(const struct compress_target *target);
 
-// False stops: nothing is written, *is_done is false.
+// At most ten times a second, and once at the beginning. False stops: nothing is written, *is_done
+// is false.
 typedef bool (*compress_target_progress)(void *context, uint64_t written_bytes,
                                          uint64_t total_bytes);
 enum wl_status compress_target_write(struct compress_target *target, const char *path,
