@@ -236,15 +236,17 @@ static void test_interleaved_rows(void) {
     const struct gguf_tensor *a = tensor_of(&edit.change.source, "blk.2.attn_k.weight");
     const struct gguf_tensor *b = tensor_of(&file, "blk.2.attn_k.weight");
     const char *old = (const char *)edit.change.source.map + edit.change.source.data_offset;
-    const char *new = (const char *)file.map + file.data_offset;
+    const char *data = (const char *)file.map + file.data_offset;
     size_t row_bytes = (size_t)(a->n_bytes / a->ne[1]);
     CHECK(a->type == b->type && a->ne[1] == b->ne[1]);
+    size_t n_right = 0;
     for (size_t i = 0; i < KV_HEADS * HEAD; i++) {
         size_t inside = i % HEAD;
         size_t from = i - inside + inside / 2 + (inside % 2 ? HEAD / 2 : 0);
-        CHECK(memcmp(new + b->offset + i *row_bytes, old + a->offset + from * row_bytes,
-                     row_bytes) == 0);
+        n_right += memcmp(data + b->offset + i * row_bytes, old + a->offset + from * row_bytes,
+                          row_bytes) == 0;
     }
+    CHECK(n_right == KV_HEADS * HEAD);
     gguf_file_close(&file);
     edit_end(&edit);
 }
