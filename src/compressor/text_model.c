@@ -1,6 +1,7 @@
 #include "compressor/text_model.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "os/clock.h"
 #include "os/machine.h"
@@ -40,10 +41,16 @@ static enum wl_status stopped(const struct text_model *m, struct wl_err *err) {
 }
 
 // A damaged file is refused by our own reader first: llama.cpp may abort on it.
-static enum wl_status check_file(const char *path, struct wl_err *err) {
+static enum wl_status read_keys(struct text_model *m, struct wl_err *err) {
     struct gguf_file file;
-    enum wl_status status = gguf_file_open(&file, path, err);
+    char arch[64] = "";
+    char key[128];
+    enum wl_status status = gguf_file_open(&file, m->path, err);
     if (status == WL_OK) {
+        gguf_file_string(&file, "general.architecture", arch, sizeof arch);
+        snprintf(key, sizeof key, "%s.context_length", arch);
+        uint64_t n_ctx_train = gguf_file_uint(&file, key, 0, 0);
+        m->n_ctx_train = n_ctx_train < INT32_MAX ? (uint32_t)n_ctx_train : INT32_MAX;
         gguf_file_close(&file);
     }
     return status;
@@ -70,9 +77,7 @@ static enum wl_status load(struct text_model *m, enum text_model_part part, stru
     }
     m->vocab = llama_model_get_vocab(m->model);
     int32_t n_vocab = llama_vocab_n_tokens(m->vocab);
-    int32_t n_ctx_train = llama_model_n_ctx_train(m->model);
     m->n_vocab = n_vocab > 0 ? (uint32_t)n_vocab : 0;
-    m->n_ctx_train = n_ctx_train > 0 ? (uint32_t)n_ctx_train : 0;
     bool is_text =
         m->n_vocab > 0 && llama_model_has_decoder(m->model) && !llama_model_has_encoder(m->model);
     return is_text ? WL_OK
@@ -83,7 +88,7 @@ static enum wl_status load(struct text_model *m, enum text_model_part part, stru
 enum wl_status text_model_load(struct text_model *m, const char *path, enum text_model_part part,
                                struct text_watch *watch, struct wl_err *err) {
     *m = (struct text_model){.path = path, .watch = watch};
-    enum wl_status status = check_file(path, err);
+    enum wl_status status = read_keys(m, err);
     if (status == WL_OK) {
         status = load(m, part, err);
     }

@@ -25,7 +25,8 @@ struct text_model {
     struct text_watch *watch;
     struct llama_model *model;
     const struct llama_vocab *vocab;
-    uint32_t n_vocab, n_ctx_train;
+    uint32_t n_vocab;
+    uint32_t n_ctx_train;      // 0: the file does not say
     struct llama_context *ctx; // from text_model_start
     struct llama_batch batch;
     uint32_t max_batch;

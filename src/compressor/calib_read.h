@@ -1,0 +1,47 @@
+// The documents of text files and task files, read and checked.
+#ifndef WATTLAW_COMPRESSOR_CALIB_READ_H
+#define WATTLAW_COMPRESSOR_CALIB_READ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "compressor/calib.h"
+
+static const size_t CALIB_NO_REFERENCE = SIZE_MAX;
+
+struct calib_document {
+    enum calib_source source;
+    size_t at, len;      // in calib_documents.text; a prompt is terminated
+    size_t reference_at; // terminated; CALIB_NO_REFERENCE for text
+    bool is_held_out;
+};
+
+struct calib_documents {
+    struct buf text;
+    struct calib_document *items;
+    size_t n, capacity;
+};
+
+void calib_documents_init(struct calib_documents *documents);
+void calib_documents_release(struct calib_documents *documents);
+
+enum wl_status calib_read_text(struct calib_documents *documents, const char *path,
+                               struct wl_err *err);
+// Questions with images are passed over.
+enum wl_status calib_read_tasks(struct calib_documents *documents, const char *path,
+                                struct wl_err *err);
+
+// Adds bytes at .. at + len of the text; nothing happens when they are blank.
+enum wl_status calib_documents_add(struct calib_documents *documents, enum calib_source source,
+                                   size_t at, size_t len, size_t reference_at, struct wl_err *err);
+// Of documents with the same text only the first stays.
+enum wl_status calib_documents_drop_twins(struct calib_documents *documents, struct wl_err *err);
+
+// The best place to cut text [n] at or soon after `at`: behind a blank line, a line, a word, at
+// least between two characters. At most n.
+size_t calib_border(const char *text, size_t n, size_t at);
+
+#endif
