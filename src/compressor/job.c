@@ -18,6 +18,7 @@
 #include "worker/interrupt.h"
 
 enum { NARROW_SEQUENCE = 512, VERIFY_SKIP = 8 };
+static const int64_t PROGRESS_EVERY_NS = 100000000;
 static const double NARROW_HELD_OUT = 0.1; // of the calibration text: what healing is judged on
 
 // Where in a job the time goes, in shares, for one bar.
@@ -49,6 +50,7 @@ struct job {
     struct verify_result verdict;
     int64_t begin_ns;
     double seconds[N_STAGES];
+    int64_t told_ns; // when the last progress was sent
 };
 
 // ---- progress ----
@@ -56,7 +58,11 @@ struct job {
 static bool go_on(void *context, double share_done) {
     struct job *job = context;
     double begin = STAGES[job->stage].begin, end = STAGES[job->stage].end;
-    reply_progress(job->reply, STAGES[job->stage].what, begin + (end - begin) * share_done);
+    int64_t now_ns = os_now_ns();
+    if (now_ns - job->told_ns >= PROGRESS_EVERY_NS) {
+        job->told_ns = now_ns;
+        reply_progress(job->reply, STAGES[job->stage].what, begin + (end - begin) * share_done);
+    }
     return !interrupt_look(&job->interrupt);
 }
 
@@ -106,7 +112,7 @@ static enum wl_status plan_width(struct job *job, struct wl_err *err) {
         if (!(cut > 0 && cut < 1) || wanted < step) {
             return wl_err_set(
                 err, WL_USAGE,
-                "cut: expected above 0 and at most %.3g, found %g: the feed-forward "
+                "share to cut: expected above 0 and at most %.3g, found %g: the feed-forward "
                 "parts are %.0f %% of a block's weights",
                 (double)ffn_elements(job, 0) / (double)block_elements(job, 0) *
                     (1 - (double)step / shape.n_ff),
@@ -115,7 +121,7 @@ static enum wl_status plan_width(struct job *job, struct wl_err *err) {
     }
     if (wanted < step || wanted > shape.n_ff || wanted % step != 0) {
         return wl_err_set(err, WL_USAGE,
-                          "n_ff: expected a multiple of %u up to %u for these tensor types, found "
+                          "width: expected a multiple of %u up to %u for these tensor types, found "
                           "%" PRId64,
                           step, shape.n_ff, wanted);
     }
@@ -127,6 +133,42 @@ static enum wl_status plan_width(struct job *job, struct wl_err *err) {
         job->n_ff[i] = (uint32_t)wanted;
     }
     return WL_OK;
+}
+
+// Bytes that the feed-forward tensors of a block lose; gate and up lose rows, down shortens them.
+static uint64_t saved_bytes(const struct job *job, uint32_t layer, uint32_t n_ff_before) {
+    static const char *const NAMES[] = {"ffn_gate.weight", "ffn_up.weight", "ffn_down.weight"};
+    uint64_t bytes = 0;
+    for (int i = 0; i < 3; i++) {
+        const struct gguf_tensor *tensor =
+            compress_source_tensor(&job->source, (int32_t)layer, NAMES[i]);
+        bytes += tensor ? tensor->n_bytes : 0;
+    }
+    return bytes / n_ff_before * (n_ff_before - job->n_ff[layer]);
+}
+
+static json_t *plan_json(const struct job *job) {
+    struct calib_options defaults;
+    compress_calib_defaults(&defaults);
+    const struct gguf_tensor *down = compress_source_tensor(&job->source, 0, "ffn_down.weight");
+    uint32_t n_ff_before = (uint32_t)down->ne[0];
+    uint64_t before = 0, after = 0, ffn_before = 0, saved = 0, in_bytes = 0;
+    for (uint32_t i = 0; i < job->source.n_layer; i++) {
+        uint64_t ffn = ffn_elements(job, i), block = block_elements(job, i);
+        before += block;
+        ffn_before += ffn;
+        after += block - ffn + ffn / n_ff_before * job->n_ff[i];
+        saved += saved_bytes(job, i, n_ff_before);
+    }
+    os_file_size(job->path, &in_bytes, NULL);
+    return json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "arch", job->source.arch->name,
+        "n_layer", (json_int_t)job->source.n_layer, "n_ff_before", (json_int_t)n_ff_before, "n_ff",
+        (json_int_t)job->n_ff[0], "step", (json_int_t)pack_step(&job->source), "in_bytes",
+        (json_int_t)in_bytes, "out_bytes", (json_int_t)(in_bytes > saved ? in_bytes - saved : 0),
+        "block_weights_before", (json_int_t)before, "block_weights_after", (json_int_t)after,
+        "ffn_weights_before", (json_int_t)ffn_before, "n_tokens",
+        (json_int_t)wl_json_opt_i64(job->request, "n_tokens", (int64_t)defaults.n_tokens));
 }
 
 // ---- calibration text ----
@@ -278,24 +320,14 @@ static json_t *verdict_json(const struct verify_result *v) {
                      "log_ppl_ratio_sem", wl_json_real(v->log_ppl_ratio_sem));
 }
 
-static json_t *result_json(const struct job *job, bool is_written) {
-    uint64_t before = 0, after = 0;
-    for (uint32_t i = 0; i < job->source.n_layer; i++) {
-        uint64_t ffn = ffn_elements(job, i), block = block_elements(job, i);
-        before += block;
-        after += block - ffn +
-                 ffn / (elements(job, i, "ffn_down.weight") / job->source.n_embd) * job->n_ff[i];
-    }
-    uint64_t in_bytes = 0;
-    os_file_size(job->path, &in_bytes, NULL);
-    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:o, s:O, s:o, s:{s:f, s:f, s:f, s:f}}",
-                     "is_written", is_written, "in_bytes", (json_int_t)in_bytes, "out_bytes",
-                     (json_int_t)compress_target_bytes(job->target), "block_weights_before",
-                     (json_int_t)before, "block_weights_after", (json_int_t)after, "n_ff",
-                     (json_int_t)job->n_ff[0], "stream_error", wl_json_real(job->stream_error),
-                     "layers", job->layers, "verdict", verdict_json(&job->verdict), "seconds",
-                     "text", job->seconds[STAGE_TEXT], "blocks", job->seconds[STAGE_WALK],
-                     "writing", job->seconds[STAGE_WRITE], "verifying", job->seconds[STAGE_VERIFY]);
+static json_t *result_json(const struct job *job, const char *refusal) {
+    return json_pack("{s:o, s:b, s:s*, s:I, s:o, s:O, s:o, s:{s:f, s:f, s:f, s:f}}", "plan",
+                     plan_json(job), "is_written", refusal == NULL, "refusal", refusal, "out_bytes",
+                     (json_int_t)compress_target_bytes(job->target), "stream_error",
+                     wl_json_real(job->stream_error), "layers", job->layers, "verdict",
+                     verdict_json(&job->verdict), "seconds", "text", job->seconds[STAGE_TEXT],
+                     "blocks", job->seconds[STAGE_WALK], "writing", job->seconds[STAGE_WRITE],
+                     "verifying", job->seconds[STAGE_VERIFY]);
 }
 
 // ---- all of it ----
@@ -337,6 +369,18 @@ static enum wl_status run_stages(struct job *job, struct wl_err *err) {
     return status;
 }
 
+static enum wl_status make_and_judge(struct job *job, json_t **result, struct wl_err *err) {
+    enum wl_status status = run_stages(job, err);
+    if (status == WL_OK) {
+        status = publish(job, err);
+        if (status == WL_OK || status == WL_GATE) {
+            *result = result_json(job, status == WL_OK ? NULL : err->message);
+            status = WL_OK;
+        }
+    }
+    return status;
+}
+
 enum wl_status job_request(const struct reply *reply, const json_t *request, json_t **result,
                            struct wl_err *err) {
     struct job job = {.reply = reply, .request = request, .stream_error = NAN};
@@ -344,16 +388,14 @@ enum wl_status job_request(const struct reply *reply, const json_t *request, jso
     job.begin_ns = os_now_ns();
     interrupt_init(&job.interrupt, reply->io, 0);
     enum wl_status status = open_job(&job, err);
-    if (status == WL_OK) {
-        status = run_stages(&job, err);
+    if (status == WL_OK && wl_json_opt_bool(request, "dry_run", false)) {
+        *result = json_pack("{s:o}", "plan", plan_json(&job));
+    } else if (status == WL_OK) {
+        status = make_and_judge(&job, result, err);
     }
-    if (status == WL_OK) {
-        status = publish(&job, err);
-        if (status == WL_OK || status == WL_GATE) {
-            *result = result_json(&job, status == WL_OK);
-        }
+    if (job.unverified[0]) {
+        unlink(job.unverified);
     }
-    unlink(job.unverified);
     json_decref(job.layers);
     free(job.n_ff);
     compress_target_free(job.target);

@@ -18,8 +18,9 @@
 //   n_tokens           of calibration, 40960
 //   floor              mean KL in nats that the result may have; absent: no floor
 //   threads, seed, force, scratch (folder)
-// *result: what was planned, done and found (docs/compression.md). GATE when it did not pass: then
-// *result is there too, and no file.
+//   dry_run            only "plan" in the result, nothing is written
+// *result: what was planned, done and found (docs/protocol.md). One that did not pass the floor has
+// is_written false and a sentence in `refusal`, and there is no file.
 enum wl_status job_request(const struct reply *reply, const json_t *request, json_t **result,
                            struct wl_err *err);
 
