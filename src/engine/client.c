@@ -17,14 +17,18 @@ static bool is_interrupted(void *context) {
     return os_is_interrupted();
 }
 
-static enum wl_status check_hello(const json_t *hello, struct wl_err *err) {
+static const char *program_name(enum engine_program program) {
+    return program == ENGINE_PROGRAM_COMPRESSOR ? "wattlaw-compressor" : "wattlaw-engine";
+}
+
+static enum wl_status check_hello(const json_t *hello, const char *expected, struct wl_err *err) {
     const char *name, *version;
     enum wl_status status = wl_json_get_string(hello, "engine", &name, err);
     if (status == WL_OK) {
         status = wl_json_get_string(hello, "version", &version, err);
     }
-    if (status == WL_OK && strcmp(name, "wattlaw-engine") != 0) {
-        status = wl_err_set(err, WL_PROTOCOL, "expected wattlaw-engine, found '%.60s'", name);
+    if (status == WL_OK && strcmp(name, expected) != 0) {
+        status = wl_err_set(err, WL_PROTOCOL, "expected %s, found '%.60s'", expected, name);
     }
     if (status == WL_OK && !json_is_array(json_object_get(hello, "caps"))) {
         status = wl_err_set(err, WL_PROTOCOL, "key 'caps': expected an array");
@@ -52,7 +56,7 @@ static enum wl_status launch(struct engine *engine, struct wl_err *err) {
         status = link_exchange(&engine->link, &request, err);
     }
     if (status == WL_OK) {
-        status = check_hello(request.result, err);
+        status = check_hello(request.result, program_name(engine->program), err);
     }
     if (status != WL_OK) {
         json_decref(request.result);
@@ -65,6 +69,7 @@ static enum wl_status launch(struct engine *engine, struct wl_err *err) {
 
 static enum wl_status configure(struct engine *engine, const struct engine_options *options,
                                 struct wl_err *err) {
+    engine->program = options->program;
     int64_t hello_ns = options->hello_timeout_ns, grace_ns = options->cancel_grace_ns;
     engine->hello_timeout_ns = hello_ns > 0 ? hello_ns : CLIENT_SECONDS(20);
     engine->cancel_grace_ns = grace_ns > 0 ? grace_ns : CLIENT_SECONDS(5);
@@ -77,7 +82,9 @@ static enum wl_status configure(struct engine *engine, const struct engine_optio
     }
     str_copy(engine->omp_wait_policy, sizeof engine->omp_wait_policy, policy);
     if (!options->path) {
-        return engine_find(engine->path, err);
+        return engine->program == ENGINE_PROGRAM_COMPRESSOR
+                   ? engine_find_compressor(engine->path, err)
+                   : engine_find(engine->path, err);
     }
     return str_copy(engine->path, sizeof engine->path, options->path)
                ? WL_OK

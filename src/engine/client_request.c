@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/json.h"
+
 void client_forget_process(struct engine *engine) {
     json_decref(engine->hello);
     engine->hello = NULL;
@@ -23,7 +25,7 @@ struct link_request client_prepare(const struct engine *engine, uint16_t type,
         .total_ns = span_or(wait->total_ns, default_total_ns),
         .silence_ns = span_or(wait->silence_ns, default_silence_ns),
         .cancel_grace_ns = engine->cancel_grace_ns,
-        .is_cancellable = type == ENGINE_RUN || type == ENGINE_SYNTH,
+        .is_cancellable = type == ENGINE_RUN || type == ENGINE_SYNTH || type == ENGINE_COMPRESS,
         .is_cancelled = has_hook ? wait->is_cancelled : engine->is_cancelled,
         .cancel_context = has_hook ? wait->cancel_context : engine->cancel_context,
     };
@@ -67,6 +69,35 @@ enum wl_status client_ignore_progress(void *context, uint16_t type, const char *
                ? WL_OK
                : wl_err_set(err, WL_PROTOCOL, "a '%s' frame during a load",
                             engine_frame_name(type));
+}
+
+enum wl_status client_take_progress(void *context, uint16_t type, const char *payload, size_t len,
+                                    struct wl_err *err) {
+    const struct client_progress *progress = context;
+    json_t *event = NULL;
+    double done;
+    const char *what;
+    enum wl_status status = type == ENGINE_PROGRESS
+                                ? wl_json_parse(payload, len, &event, err)
+                                : wl_err_set(err, WL_PROTOCOL, "a frame where none belongs");
+    if (status == WL_OK) {
+        status = wl_json_get_string(event, "what", &what, err);
+    }
+    if (status == WL_OK) {
+        status = wl_json_get_double(event, "done", &done, err);
+    }
+    if (status == WL_OK && !(done >= 0 && done <= 1)) {
+        status = wl_err_set(err, WL_PROTOCOL, "key 'done': expected 0 to 1");
+    }
+    if (status == WL_OK && progress->on_progress) {
+        progress->on_progress(progress->context, what, done);
+    }
+    json_decref(event);
+    if (status != WL_OK) {
+        err->status = WL_PROTOCOL;
+        return wl_err_prefix(err, "frame '%s'", engine_frame_name(type));
+    }
+    return WL_OK;
 }
 
 enum wl_status client_distrust(struct engine *engine, const char *doing, struct wl_err *err) {

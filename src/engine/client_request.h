@@ -11,6 +11,7 @@
 
 struct engine {
     struct link link;
+    enum engine_program program;
     char path[OS_PATH_BYTES];
     char omp_wait_policy[16]; // "" = leave
     int64_t hello_timeout_ns, cancel_grace_ns;
@@ -35,6 +36,13 @@ enum wl_status client_exchange_bytes(struct engine *engine, struct link_request 
 // For requests on whose way progress and phase borders are welcome and not needed.
 enum wl_status client_ignore_progress(void *context, uint16_t type, const char *payload, size_t len,
                                       struct wl_err *err);
+// For those whose progress is shown; `context` is a struct client_progress.
+struct client_progress {
+    void (*on_progress)(void *context, const char *what, double done); // NULL: not wanted
+    void *context;
+};
+enum wl_status client_take_progress(void *context, uint16_t type, const char *payload, size_t len,
+                                    struct wl_err *err);
 // The answer contradicts itself or the request: nothing this process says is worth having, so it
 // is killed. Returns err's status, the message now says while doing what.
 enum wl_status client_distrust(struct engine *engine, const char *doing, struct wl_err *err);

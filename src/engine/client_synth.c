@@ -4,40 +4,6 @@
 #include "base/json.h"
 #include "engine/client_request.h"
 
-struct synth {
-    void (*on_progress)(void *context, const char *what, double done);
-    void *context;
-};
-
-static enum wl_status take_progress(void *context, uint16_t type, const char *payload, size_t len,
-                                    struct wl_err *err) {
-    const struct synth *synth = context;
-    json_t *event = NULL;
-    double done;
-    const char *what;
-    enum wl_status status = type == ENGINE_PROGRESS
-                                ? wl_json_parse(payload, len, &event, err)
-                                : wl_err_set(err, WL_PROTOCOL, "a frame where none belongs");
-    if (status == WL_OK) {
-        status = wl_json_get_string(event, "what", &what, err);
-    }
-    if (status == WL_OK) {
-        status = wl_json_get_double(event, "done", &done, err);
-    }
-    if (status == WL_OK && !(done >= 0 && done <= 1)) {
-        status = wl_err_set(err, WL_PROTOCOL, "key 'done': expected 0 to 1");
-    }
-    if (status == WL_OK && synth->on_progress) {
-        synth->on_progress(synth->context, what, done);
-    }
-    json_decref(event);
-    if (status != WL_OK) {
-        err->status = WL_PROTOCOL;
-        return wl_err_prefix(err, "frame '%s'", engine_frame_name(type));
-    }
-    return WL_OK;
-}
-
 static void set_text_model(json_t **body, const struct engine_synth_options *options) {
     client_set_text(body, "arch", options->arch);
     client_set_number(body, "n_layer", options->n_layer);
@@ -113,7 +79,7 @@ enum wl_status engine_synth(struct engine *engine, const struct engine_synth_opt
                             void *context, struct engine_synth_result *out, struct wl_err *err) {
     struct wl_err local;
     char doing[300];
-    struct synth synth = {.on_progress = on_progress, .context = context};
+    struct client_progress progress = {.on_progress = on_progress, .context = context};
     err = err ? err : &local;
     *out = (struct engine_synth_result){0};
     snprintf(doing, sizeof doing, "writing '%.200s'", options->path);
@@ -121,8 +87,8 @@ enum wl_status engine_synth(struct engine *engine, const struct engine_synth_opt
                                                  CLIENT_SECONDS(3600), CLIENT_SECONDS(600));
     request.doing = doing;
     request.advice = "check the free space there, and the shape";
-    request.on_event = take_progress;
-    request.context = &synth;
+    request.on_event = client_take_progress;
+    request.context = &progress;
     enum wl_status status = client_exchange(engine, &request, synth_body(options), err);
     if (status == WL_OK && is_cancelled_result(&request)) {
         status = wl_err_set(err, WL_INTERRUPTED, "interrupted while %s", doing);
