@@ -5,6 +5,7 @@ set(TEST_LIBS wl_sim wl_measure wl_report wl_plan wl_eval wl_compress wl_image w
 set(TEST_ENV
   "WATTLAW=${CMAKE_BINARY_DIR}/bin/wattlaw"
   "WATTLAW_ENGINE=${CMAKE_BINARY_DIR}/bin/wattlaw-engine"
+  "WATTLAW_COMPRESSOR=${CMAKE_BINARY_DIR}/bin/wattlaw-compressor"
   "WATTLAW_FAKE_ENGINE=${CMAKE_BINARY_DIR}/bin/fake_engine"
   "WATTLAW_SOURCE_DIR=${CMAKE_SOURCE_DIR}"
   "WATTLAW_BUILD_DIR=${CMAKE_BINARY_DIR}"

@@ -23,16 +23,24 @@ static bool find_builtin(const char *name, char path[OS_PATH_BYTES]) {
            os_path_join(path, dir, file, NULL) == WL_OK && os_exists(path);
 }
 
+enum wl_status task_file_find(const char *name, char path[OS_PATH_BYTES], struct wl_err *err) {
+    if ((os_exists(name) || !find_builtin(name, path)) && !str_copy(path, OS_PATH_BYTES, name)) {
+        return wl_err_set(err, WL_LIMIT, "tasks: path too long");
+    }
+    return WL_OK;
+}
+
 enum wl_status task_file_read(const char *name, struct task_set *out, char folder[OS_PATH_BYTES],
                               struct wl_err *err) {
     char path[OS_PATH_BYTES];
     *out = (struct task_set){0};
-    if ((os_exists(name) || !find_builtin(name, path)) && !str_copy(path, sizeof path, name)) {
-        return wl_err_set(err, WL_LIMIT, "tasks: path too long");
+    enum wl_status status = task_file_find(name, path, err);
+    if (status != WL_OK) {
+        return status;
     }
     struct buf text;
     buf_init(&text, MAX_TASK_FILE_BYTES);
-    enum wl_status status = os_slurp(path, &text, err);
+    status = os_slurp(path, &text, err);
     if (status == WL_OK) {
         status = task_set_parse(buf_text(&text), text.len, out, err);
         if (status != WL_OK) {

@@ -10,5 +10,7 @@
 // whatever the status.
 enum wl_status task_file_read(const char *name, struct task_set *out, char folder[OS_PATH_BYTES],
                               struct wl_err *err);
+// Only where it is: `name` itself when it is no name of ours, whether there is such a file or not.
+enum wl_status task_file_find(const char *name, char path[OS_PATH_BYTES], struct wl_err *err);
 
 #endif

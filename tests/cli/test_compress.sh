@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# wattlaw compress: a smaller file that runs, the floor, and one clear error for each wrong request.
+# shellcheck source=tests/cli/lib.sh
+. "$(dirname "$0")/lib.sh"
+export OPENBLAS_NUM_THREADS=1
+
+# ---- without the compressor ----
+
+expect_code 2 'needs a model' "$WATTLAW" compress -o x.gguf
+expect_err_grep 'says so' 'no model: give a GGUF file'
+expect_code 2 'needs a file to write' "$WATTLAW" compress x.gguf
+expect_err_grep 'says so' 'give -o FILE'
+expect_code 2 'refuses two models' "$WATTLAW" compress a.gguf b.gguf -o x.gguf
+expect_err_grep 'names the second' "unexpected argument 'b.gguf'"
+while IFS='|' read -r options words; do
+    # shellcheck disable=SC2086
+    expect_code 2 "refuses $options" "$WATTLAW" compress a.gguf -o x.gguf $options
+    expect_err_grep 'says why' "$words"
+done <<'LIST'
+--cut 0|--cut: expected a share above 0 and below 1, found 0
+--cut 1.5|found 1.5
+--cut 0.2 --width 32|--cut or --width, not both
+--width 0|--width: expected 1 or more, found 0
+--tokens -5|--tokens: expected 1 or more, found -5
+--threads 0|--threads: expected 1 or more, found 0
+--seed -1|--seed: expected 0 or above, found -1
+--heal global|--heal: expected none, closed or local, found 'global'
+--heal closed --minutes 2|--minutes goes with --heal local only
+--heal local --minutes 0|--minutes: expected above 0, found 0
+--heal local --method wanda|--heal local goes with --method repair only, found 'wanda'
+--method best|--method: expected repair, cut, magnitude or wanda, found 'best'
+--floor perfect|--floor: expected transparent, good, none or a number above 0, found 'perfect'
+--floor 0|--floor: expected .* found '0'
+LIST
+expect_code 1 'refuses a missing model' "$WATTLAW" compress no-such.gguf -o x.gguf
+expect_err_grep 'names it' 'no-such'
+printf 'GGUF no model' >broken.gguf
+expect_code 1 'refuses a missing folder' "$WATTLAW" compress broken.gguf -o no/such/x.gguf
+expect_err_grep 'says which' "no folder 'no/such'"
+expect_code 2 'refuses a folder in place of a file' "$WATTLAW" compress broken.gguf -o "$PWD"
+expect_err_grep 'says that it is one' 'is a folder'
+ln -s broken.gguf link.gguf
+expect_code 2 'refuses to overwrite the model' "$WATTLAW" compress broken.gguf -o link.gguf --force
+expect_err_grep 'says that it is the model' 'is the model itself'
+touch there.gguf
+expect_code 2 'keeps a file that exists' "$WATTLAW" compress broken.gguf -o there.gguf
+expect_err_grep 'says what replaces it' 'exists; --force replaces it'
+expect_code 1 'refuses missing text' "$WATTLAW" compress broken.gguf -o x.gguf --calib no-text
+expect_err_grep 'names it' "no file or folder 'no-text'"
+expect_code 1 'refuses missing tasks' "$WATTLAW" compress broken.gguf -o x.gguf --tasks no-tasks
+expect_err_grep 'names them' "no file 'no-tasks'"
+WATTLAW_COMPRESSOR=/etc/passwd expect_code 1 'refuses what is no compressor' \
+    "$WATTLAW" compress broken.gguf -o x.gguf
+expect_err_grep 'names the variable' "WATTLAW_COMPRESSOR is '/etc/passwd'"
+
+# ---- with it ----
+
+need_engine
+[ -x "${WATTLAW_COMPRESSOR:-}" ] || skip 'wattlaw-compressor is not built (WATTLAW_COMPRESSOR)'
+WATTLAW_COMPRESSOR=$WATTLAW_ENGINE expect_code 1 'refuses another program' \
+    "$WATTLAW" compress broken.gguf -o x.gguf
+expect_err_grep 'says what it expected' "expected wattlaw-compressor, found 'wattlaw-engine'"
+expect_code 1 'refuses a broken file' "$WATTLAW" compress broken.gguf -o x.gguf
+expect_err_grep 'names it' 'broken.gguf'
+
+"$WATTLAW" synth -q --layers 2 --embd 64 --heads 4 --kv-heads 2 --ff 256 --vocab 512 --ctx 256 \
+    --type f16 -o in.gguf >/dev/null || skip 'synth cannot make a model'
+cp in.gguf kept.gguf
+small=(in.gguf -o out.gguf --tokens 1500 --threads 1)
+
+expect_code 0 'plans' "$WATTLAW" compress "${small[@]}" --width 160 --dry-run
+expect_grep 'with widths' '256 -> 160 in every block'
+expect_grep 'with sizes' 'file .*KiB -> about .*KiB'
+expect_grep 'with the calibration' '1500 tokens: what the model writes itself'
+ok 'and writes nothing' test ! -e out.gguf
+expect_code 0 'plans in JSON' "$WATTLAW" compress "${small[@]}" --cut 0.3 --dry-run --json
+expect_json 'a cut that is at least as large' \
+    'd["schema_version"] == 1 and d["is_dry_run"] and d["plan"]["block_weights_after"] <= 0.7 * d["plan"]["block_weights_before"]'
+expect_json 'in whole steps' 'd["plan"]["n_ff"] % d["plan"]["step"] == 0'
+
+expect_code 2 'refuses a cut beyond the feed-forward parts' "$WATTLAW" compress "${small[@]}" --cut 0.99
+expect_err_grep 'says how much there is' 'at most 0\.[0-9]*, found 0.99'
+expect_code 2 'refuses a width between steps' "$WATTLAW" compress "${small[@]}" --width 100
+expect_err_grep 'says the step' 'expected a multiple of 32 up to 256'
+expect_code 2 'refuses too few tokens' "$WATTLAW" compress in.gguf -o out.gguf --tokens 10
+expect_err_grep 'says how many there must be' 'expected 64 to'
+
+expect_code 0 'compresses' "$WATTLAW" compress "${small[@]}" --width 128 --floor none
+expect_grep 'tells each block' '^ *1 *256 -> *128 '
+expect_grep 'tells the divergence with an interval' 'KL divergence .* nats per token (95 % .* to '
+expect_grep 'tells both perplexities' 'perplexity .* -> '
+expect_grep 'tells the likeliest token' 'same token .*%'
+expect_err_grep 'prints the plan first' '^plan .*in.gguf (llama, 2 blocks) -> out.gguf'
+ok 'the file is smaller' [ "$(stat -c %s out.gguf)" -lt "$(stat -c %s in.gguf)" ]
+ok 'nothing else is left' [ "$(echo out.gguf*)" = out.gguf ]
+ok 'the model is untouched' cmp in.gguf kept.gguf
+expect_code 0 'the file runs' "$WATTLAW" run -m out.gguf -p 'Once upon a time' -n 4 --idle 0.1
+expect_code 0 'models reads it' env WATTLAW_MODELS_PATH="$PWD" "$WATTLAW" models out
+expect_code 2 'keeps it' "$WATTLAW" compress "${small[@]}" --width 128
+
+expect_code 0 'answers in JSON, and replaces it when forced' \
+    "$WATTLAW" compress "${small[@]}" --width 128 --floor none --heal none --force --json --quiet
+expect_json 'with the result' 'd["is_written"] and d["refusal"] is None and len(d["layers"]) == 2'
+expect_json 'with a verdict' \
+    'd["verdict"]["n"] > 0 and d["verdict"]["grade"] in ("transparent", "good", "degraded")'
+expect_json 'with the size of the file' 'd["out_bytes"] == __import__("os").path.getsize("out.gguf")'
+expect_json 'without repair' 'd["method"] == "cut"'
+ok 'and nothing on standard error' test ! -s "$ERR"
+
+rm out.gguf
+expect_code 4 'ends with 4 below the floor' \
+    "$WATTLAW" compress "${small[@]}" --width 32 --floor 1e-9 --method magnitude
+expect_grep 'with the verdict all the same' 'the floor was missed, no file was written'
+expect_err_grep 'says by how much' 'the floor is 1e-09'
+ok 'and leaves no file' bash -c '! ls out.gguf* 2>/dev/null'
+expect_code 4 'in JSON too' \
+    "$WATTLAW" compress "${small[@]}" --width 32 --floor 1e-9 --method magnitude --json
+expect_json 'with the refusal' 'not d["is_written"] and "nats per token" in d["refusal"]'
+
+# An interrupted run leaves nothing behind.
+if command -v timeout >/dev/null; then
+    expect_code 130 'ends when interrupted' timeout --preserve-status -s INT 3 "$WATTLAW" compress \
+        in.gguf -o out.gguf --width 128 --tokens 400000 --threads 1
+    ok 'leaves no file' bash -c '! ls out.gguf* 2>/dev/null'
+fi
+
+# The built-in model, trained: its answers can be judged.
+builtin=$WATTLAW_SOURCE_DIR/models/builtin/builtin.gguf
+if [ -f "$builtin" ]; then
+    expect_code 0 'compresses the built-in model' "$WATTLAW" compress "$builtin" -o out.gguf \
+        --cut 0.1 --tasks "$WATTLAW_SOURCE_DIR/models/tasks/text.jsonl" --tokens 3000 --json
+    expect_json 'repair helps' \
+        'sum(l["error_repaired"] for l in d["layers"]) < sum(l["error_cut"] for l in d["layers"])'
+    expect_json 'it stays close' 'd["verdict"]["kl_mean"] < 0.15 and d["verdict"]["top1_share"] > 0.8'
+else
+    printf '# the built-in model is not there: not compressed\n'
+fi
