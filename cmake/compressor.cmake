@@ -27,3 +27,16 @@ endfunction()
 wattlaw_compressor_program(wattlaw-compressor ${compressor_sources})
 set_target_properties(wattlaw-compressor PROPERTIES
   RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+
+# Installed beside the engine, whose private libraries it shares; linear algebra comes with it.
+install(TARGETS wattlaw-compressor RUNTIME DESTINATION "${CMAKE_INSTALL_LIBDIR}/wattlaw")
+if(WATTLAW_ENGINE_PRIVATE)
+  install(FILES ${WATTLAW_ENGINE_RUNTIME_LAPACK_LIBS}
+    DESTINATION "${CMAKE_INSTALL_LIBDIR}/wattlaw")
+  get_filename_component(loader "${WATTLAW_ENGINE_DYNAMIC_LINKER}" NAME)
+  install(CODE "
+    set(dir \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/wattlaw\")
+    set(compressor \"\$ENV{DESTDIR}\${dir}/wattlaw-compressor\")
+    execute_process(COMMAND patchelf --set-interpreter \"\${dir}/${loader}\"
+      --force-rpath --set-rpath \"\\\$ORIGIN\" \"\${compressor}\" COMMAND_ERROR_IS_FATAL ANY)")
+endif()
