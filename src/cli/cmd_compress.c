@@ -355,9 +355,9 @@ static const struct cli_example EXAMPLES[] = {
      "a fifth fewer block weights, kept good at texts like these"},
     {"wattlaw compress builtin -o small.gguf --width 256 --tasks text",
      "the built-in model, a third of its neurons"},
-    {"wattlaw compress model.gguf -o s.gguf --heal local --minutes 30 --floor transparent",
+    {"wattlaw compress m.gguf -o s.gguf --heal local --floor transparent",
      "exit code 4 and no file when it is not as good as the original"},
-    {"wattlaw compress model.gguf -o s.gguf --cut 0.3 --dry-run", "only the plan"},
+    {"wattlaw compress m.gguf -o s.gguf --cut 0.3 --dry-run", "only the plan"},
     {NULL, NULL}};
 
 const struct cli_command CMD_compress = {
