@@ -302,7 +302,10 @@ static enum wl_status work(struct compress *compress, struct engine *engine, str
 
 static enum wl_status run_compressor(struct compress *compress, struct wl_err *err) {
     struct engine *engine = NULL;
-    struct engine_options options = {.program = ENGINE_PROGRAM_COMPRESSOR};
+    // Nothing is timed here; threads that spin would only be in each other's way on a busy machine.
+    struct engine_options options = {.program = ENGINE_PROGRAM_COMPRESSOR,
+                                     .omp_wait_policy =
+                                         getenv("OMP_WAIT_POLICY") ? NULL : "passive"};
     enum wl_status status = engine_start(&options, &engine, err);
     if (status == WL_OK) {
         status = plan(compress, engine, err);
