@@ -33,7 +33,7 @@ void calib_part_add(struct calib_part *part, struct calib_origin origin, const i
     size_t room = end > part->n_tokens ? end - part->n_tokens : 0;
     n = n > room ? room : n;
     n = room - n == 1 && n > 2 ? n - 1 : n; // one token would be no sequence
-    if (n < 2) {
+    if (n < 2 || !part->tokens) {
         return;
     }
     memcpy(part->tokens + part->n_tokens, tokens, n * sizeof *tokens);
@@ -57,13 +57,11 @@ static void copy_in_order(const struct calib_part *from, const uint32_t *order,
 }
 
 enum wl_status calib_part_shuffle(struct calib_part *part, struct rng *rng, struct wl_err *err) {
-    struct calib_part shuffled;
+    struct calib_part shuffled = {0};
     uint32_t *order = calloc(part->n_sequences + 1, sizeof *order);
     size_t *begins = calloc(part->n_sequences + 1, sizeof *begins);
-    enum wl_status status = order && begins
-                                ? calib_part_init(&shuffled, part->n_tokens, err)
-                                : wl_err_set(err, WL_MEMORY, "no memory for an order of sequences");
-    if (status == WL_OK) {
+    enum wl_status status = calib_part_init(&shuffled, part->n_tokens, err);
+    if (order && begins && status == WL_OK) {
         for (uint32_t i = 0; i < part->n_sequences; i++) {
             order[i] = i;
             begins[i + 1] = begins[i] + part->lengths[i];
@@ -72,6 +70,9 @@ enum wl_status calib_part_shuffle(struct calib_part *part, struct rng *rng, stru
         copy_in_order(part, order, begins, &shuffled);
         calib_part_release(part);
         *part = shuffled;
+    } else {
+        calib_part_release(&shuffled);
+        status = wl_err_set(err, WL_MEMORY, "no memory for an order of sequences");
     }
     free(order);
     free(begins);

@@ -92,7 +92,7 @@ static enum wl_status check_utf8(const char *path, const char *text, size_t n, s
     return WL_OK;
 }
 
-static enum wl_status check_regular(const char *path, struct wl_err *err) {
+enum wl_status calib_check_regular(const char *path, struct wl_err *err) {
     struct stat info;
     bool is_odd = stat(path, &info) == 0 && !S_ISREG(info.st_mode);
     return is_odd ? wl_err_set(err, WL_INPUT, "'%s' is not a file", path) : WL_OK;
@@ -101,7 +101,7 @@ static enum wl_status check_regular(const char *path, struct wl_err *err) {
 static enum wl_status read_file(struct files *files, const char *path, struct wl_err *err) {
     struct buf *text = &files->documents->text;
     size_t begin = text->len;
-    enum wl_status status = check_regular(path, err);
+    enum wl_status status = calib_check_regular(path, err);
     if (status == WL_OK) {
         status = os_slurp(path, text, err);
     }

@@ -34,6 +34,9 @@ enum wl_status calib_read_text(struct calib_documents *documents, const char *pa
 enum wl_status calib_read_tasks(struct calib_documents *documents, const char *path,
                                 struct wl_err *err);
 
+// INPUT for what is there but no ordinary file: a pipe would be waited for, a device never ends.
+enum wl_status calib_check_regular(const char *path, struct wl_err *err);
+
 // Adds bytes at .. at + len of the text; nothing happens when they are blank.
 enum wl_status calib_documents_add(struct calib_documents *documents, enum calib_source source,
                                    size_t at, size_t len, size_t reference_at, struct wl_err *err);

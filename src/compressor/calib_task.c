@@ -91,7 +91,10 @@ enum wl_status calib_read_tasks(struct calib_documents *documents, const char *p
     size_t n_before = documents->n;
     buf_init(&text, CALIB_MAX_TEXT_BYTES);
     documents->text.max_bytes = documents->text.len + CALIB_MAX_TEXT_BYTES;
-    enum wl_status status = os_slurp(path, &text, err);
+    enum wl_status status = calib_check_regular(path, err);
+    if (status == WL_OK) {
+        status = os_slurp(path, &text, err);
+    }
     if (status == WL_OK) {
         status = read_lines(documents, path, &text, err);
     }

@@ -167,6 +167,10 @@ static void tasks(void) {
     CHECK(strcmp(text + documents.items[0].reference_at, "7") == 0);
     CHECK(strcmp(text + documents.items[1].reference_at, "Ann") == 0);
     calib_documents_release(&documents);
+    calib_documents_init(&documents);
+    CHECK(calib_read_tasks(&documents, "/dev/zero", &err) == WL_INPUT);
+    CHECK(message_has(&err, "is not a file"));
+    calib_documents_release(&documents);
     refuses_tasks("", WL_INPUT, "no questions");
     refuses_tasks("# nothing\n", WL_INPUT, "no questions");
     refuses_tasks("{\"prompt\": \"a\", \"reference\": \"b\"}\n{\"prompt\": \"a\"}\n", WL_INPUT,
