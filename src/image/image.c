@@ -87,7 +87,7 @@ static bool is_on_its_side(uint8_t orientation) {
 enum wl_status image_probe(const void *bytes, size_t n, const struct image_limits *limits,
                            struct image_header *out, struct wl_err *err) {
     memset(out, 0, sizeof *out);
-    struct codec_header header;
+    struct codec_header header = {0};
     enum image_format format;
     enum wl_status status =
         read_header((struct image_bytes){bytes, n}, limits, &format, &header, err);
@@ -129,7 +129,7 @@ enum wl_status image_decode(const void *bytes, size_t n, const struct image_limi
                             struct wl_err *err) {
     memset(out, 0, sizeof *out);
     struct image_bytes file = {bytes, n};
-    struct codec_header header;
+    struct codec_header header = {0};
     enum image_format format;
     enum wl_status status = read_header(file, limits, &format, &header, err);
     if (status) {
