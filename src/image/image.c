@@ -88,7 +88,7 @@ enum wl_status image_probe(const void *bytes, size_t n, const struct image_limit
                            struct image_header *out, struct wl_err *err) {
     memset(out, 0, sizeof *out);
     struct codec_header header = {0};
-    enum image_format format;
+    enum image_format format = IMAGE_JPEG; // until it is known
     enum wl_status status =
         read_header((struct image_bytes){bytes, n}, limits, &format, &header, err);
     if (status) {
@@ -130,7 +130,7 @@ enum wl_status image_decode(const void *bytes, size_t n, const struct image_limi
     memset(out, 0, sizeof *out);
     struct image_bytes file = {bytes, n};
     struct codec_header header = {0};
-    enum image_format format;
+    enum image_format format = IMAGE_JPEG; // until it is known
     enum wl_status status = read_header(file, limits, &format, &header, err);
     if (status) {
         return status;
