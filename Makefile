@@ -5,18 +5,23 @@ BUILD := build/$(PRESET)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 REPORT ?= wattlaw-report
 
-.PHONY: build test check demo install dist fuzz bench format setup clean help
+.PHONY: build configure program test check demo install dist fuzz bench format setup clean help
 
-build: setup
-	@cmake --preset $(PRESET) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+build: configure
 	@cmake --build $(BUILD) -j$(JOBS)
+
+configure: setup
+	@cmake --preset $(PRESET) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+
+program: configure # without the tests
+	@cmake --build $(BUILD) -j$(JOBS) --target wattlaw
 
 setup:
 	@tools/setup
 	@mkdir -p build
 
-demo: build ## study the built-in model, offline, and say where the report is
-	@$(BUILD)/bin/wattlaw study --out $(REPORT) || [ $$? -eq 3 ] # 3: measured, but on a busy machine
+demo: program ## study the built-in model, offline, and say where the report is
+	@$(BUILD)/bin/wattlaw study --budget 90s --out $(REPORT) || [ $$? -eq 3 ] # 3: measured, but on a busy machine
 
 test: build
 	@ctest --test-dir $(BUILD) --output-on-failure -j$(JOBS)

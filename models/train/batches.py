@@ -28,8 +28,8 @@ ASSISTANT = f"{IM_END}\n{IM_START}assistant\n"
 
 # Share of each family of rows in the tokens of a training run. `ind` and `relist` together stay
 # above 20 %: they keep the look-back and matching heads alive that everything else is built on.
-DEFAULT_MIX = {"log": 0.30, "value": 0.22, "relist": 0.20, "ind": 0.10, "extreme": 0.06,
-               "compare": 0.05, "copy": 0.04, "count": 0.03}
+DEFAULT_MIX = {"log": 0.32, "value": 0.18, "relist": 0.14, "ind": 0.08, "extreme": 0.10,
+               "compare": 0.11, "copy": 0.04, "count": 0.03}
 # Share of each kind among the first questions about a log.
 LOG_KIND_WEIGHTS = {"status": 3, "event": 1, "summary": 4, "reverse": 2}
 

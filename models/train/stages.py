@@ -33,7 +33,7 @@ BLOCKS_LEARNT = 0.85         # of the repeated tokens right: then the tasks begi
 PIXEL_BUDGET_PATCHES = 4608  # 8 of the largest pictures
 JOIN_BUDGET_PATCHES = 4608
 JOIN_TURNS = 6
-JOIN_TEXT_SHARE = 0.4        # of the steps: text and sketches, so that nothing is forgotten
+JOIN_TEXT_SHARE = 0.5        # of the steps: text tasks, so that nothing is forgotten
 CELL_LOSS_WEIGHT = 0.1
 GROUND_WEIGHT = 0.3          # of a cell that shows nothing but the ground or a strip
 SERIAL_WEIGHT = 3.0          # of a cell with small digits: there are few, and they are learnt last
@@ -176,17 +176,22 @@ class TextStage:
         self.features.data.copy_(state['features'])
         self.blocks_right = state['blocks_right']
 
-    def step(self, rng, progress):
+    def begin(self, rng):
         if self.batcher is None:  # waiting rows are not kept: a resumed run draws other ones
             self.batcher = batches.Batcher(self.tokenizer, rng.random(), TOKEN_BUDGET)
+
+    def step(self, rng, progress):
+        self.begin(rng)
         if self.blocks_right < BLOCKS_LEARNT:
             return self.blocks_step()
-        if rng.random() < SKETCH_SHARE:
-            return self.sketch_step(rng)
+        return self.sketch_step(rng) if rng.random() < SKETCH_SHARE else self.tasks_step(progress)
+
+    def tasks_step(self, progress):
+        """Questions about texts."""
         batch = self.batcher.next(progress)
         loss, right = self.text_loss(batch)
         figures = span_figures(right, batch.spans)
-        figures['loss'] = (float(loss.detach()), 1)
+        figures['loss text'] = (float(loss.detach()), 1)
         return loss, batch.n_tokens, figures
 
     def text_loss(self, batch):
@@ -274,7 +279,7 @@ class VisionStage:
 
 
 class JoinStage:
-    """Both halves end to end: pictures and text, with the sketches and the cells' features kept."""
+    """Both halves end to end: pictures and text, with the cells' features kept."""
 
     unit, scale, rate = 'images', 1e3, 6e-4
 
@@ -322,9 +327,9 @@ class JoinStage:
     def step(self, rng, progress):
         if not self.is_fitted:
             self.start()
-        draw = rng.random()
-        if draw < JOIN_TEXT_SHARE:
-            loss, _, figures = self.halves[0].step(rng, 1.0)
+        if rng.random() < JOIN_TEXT_SHARE:  # pictures take the place of the sketches
+            self.halves[0].begin(rng)
+            loss, _, figures = self.halves[0].tasks_step(1.0)
             return loss, 0, figures
         pixels, targets, panels = pictures.batch(rng, 1.0, JOIN_BUDGET_PATCHES)
         merged = self.vision.merged(normalised(pixels, self.config))

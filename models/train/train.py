@@ -6,8 +6,8 @@
 
 `text` and `vision` do not need each other and may run side by side, one core each:
 
-    OMP_NUM_THREADS=1 python3 train.py text --until 24 &
-    OMP_NUM_THREADS=1 python3 train.py vision --until 120 &
+    OMP_NUM_THREADS=1 python3 train.py text --until 38 &
+    OMP_NUM_THREADS=1 python3 train.py vision --until 600 &
 
 Each writes build/train/<stage>.pt (weights, optimiser, counters; replaced as a whole every two
 minutes) and appends a line of figures to build/train/<stage>.jsonl. Killed or ended, the same

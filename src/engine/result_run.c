@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,8 +108,8 @@ static enum wl_status result_sums(const struct engine_run_result *out, struct wl
     }
     if (sums[0] + sums[1] > out->n_prompt) {
         return wl_err_set(err, WL_PROTOCOL,
-                          "phases 'prefill' and 'image_prefill': n_tokens is %llu of %u",
-                          (unsigned long long)(sums[0] + sums[1]), out->n_prompt);
+                          "phases 'prefill' and 'image_prefill': n_tokens is %" PRIu64 " of %u",
+                          sums[0] + sums[1], out->n_prompt);
     }
     return WL_OK;
 }

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -112,8 +113,8 @@ static enum wl_status count_fields(const json_t *count, struct engine_image_coun
                                        .n_views = (uint32_t)values[3],
                                        .effective_pixels = (uint64_t)values[4]};
     if (values[2] > values[0] + values[1]) {
-        return wl_err_set(err, WL_PROTOCOL, "positions: %lld of %lld tokens", (long long)values[2],
-                          (long long)(values[0] + values[1]));
+        return wl_err_set(err, WL_PROTOCOL, "positions: %" PRId64 " of %" PRId64 " tokens",
+                          values[2], values[0] + values[1]);
     }
     return WL_OK;
 }

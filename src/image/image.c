@@ -87,8 +87,8 @@ static bool is_on_its_side(uint8_t orientation) {
 enum wl_status image_probe(const void *bytes, size_t n, const struct image_limits *limits,
                            struct image_header *out, struct wl_err *err) {
     memset(out, 0, sizeof *out);
-    struct codec_header header;
-    enum image_format format;
+    struct codec_header header = {0};
+    enum image_format format = IMAGE_JPEG; // until it is known
     enum wl_status status =
         read_header((struct image_bytes){bytes, n}, limits, &format, &header, err);
     if (status) {
@@ -129,8 +129,8 @@ enum wl_status image_decode(const void *bytes, size_t n, const struct image_limi
                             struct wl_err *err) {
     memset(out, 0, sizeof *out);
     struct image_bytes file = {bytes, n};
-    struct codec_header header;
-    enum image_format format;
+    struct codec_header header = {0};
+    enum image_format format = IMAGE_JPEG; // until it is known
     enum wl_status status = read_header(file, limits, &format, &header, err);
     if (status) {
         return status;

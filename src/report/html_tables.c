@@ -405,7 +405,8 @@ void html_fits(struct buf *out, const struct report_result *result) {
              "demand it. Typical error: each prompt size predicted by a fit that has not seen "
              "it.");
     put_hidden_note(out, result);
-    buf_puts(out, "</p><div class=\"scroll\"><table><thead><tr><th>Cost</th>");
+    buf_puts(out, "</p><div class=\"scroll dense\"><table><thead><tr>"
+                  "<th>Cost</th>");
     for (unsigned term = 0; term < LAW_N_TERMS; term++) {
         if (has_column(result, (enum law_term)term)) {
             html_element(out, "th", NULL, HEADS[term]);

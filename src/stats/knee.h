@@ -84,7 +84,7 @@ struct knee_contrast {
     struct stats_interval difference_ci95;
     bool is_different;                // 0 lies outside of that interval
     double ratio;                     // changed / base; NaN when base is not above 0
-    struct stats_interval ratio_ci95; // 0 or infinite where one is open; NaN unless both lie above 0
+    struct stats_interval ratio_ci95; // 0 or infinite where open; NaN without a ratio
 };
 
 // Did a clamp move the knee, and what did it do to the level above it? Of two independent fits in

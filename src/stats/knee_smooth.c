@@ -18,7 +18,7 @@ static void extremes(const double *in, size_t n, bool is_largest, double *out) {
 }
 
 void knee_smooth_counts(struct knee_point *points, size_t n) {
-    double *y = malloc(2 * (n + 1) * sizeof *y);
+    double *y = calloc(2 * (n + 1), sizeof *y);
     if (!y) {
         return; // unsmoothed counts are still counts
     }

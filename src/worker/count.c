@@ -32,8 +32,7 @@ static enum wl_status count_sizes(const struct vision *vision, const json_t *siz
                                   struct wl_err *err) {
     for (size_t i = 0; i < json_array_size(sizes); i++) {
         const json_t *size = json_array_get(sizes, i);
-        uint32_t width;
-        uint32_t height;
+        uint32_t width = 0, height = 0;
         struct image_count count;
         enum wl_status status;
         if ((status = take_side(size, i, 0, &width, err)) ||

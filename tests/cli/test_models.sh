@@ -25,6 +25,13 @@ gguf() {
     } >"$1"
 }
 
+# The models that come with the program, and then none of them: only the made-up home counts.
+expect_code 0 'finds what came with the program' "$WATTLAW" models
+expect_grep 'a pair' '^builtin  .* sees images'
+expect_code 0 'finds one by its name' "$WATTLAW" models --path builtin-q8_0
+expect_grep 'in its place' '/models/builtin-q8_0.gguf$'
+export WATTLAW_DATA=$HOME/no-data
+
 expect_code 0 'finds nothing in an empty home' "$WATTLAW" models
 expect_grep 'says where it looked' "$HOME/.cache/llama.cpp"
 expect_grep 'says how to get one' 'wattlaw synth --like'

@@ -67,10 +67,8 @@ static void knee_of_flickering_counts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(single_drops_go),
-        cmocka_unit_test(steps_stay_where_they_are),
-        cmocka_unit_test(drops_at_the_end_go),
-        cmocka_unit_test(few_points_are_legal),
+        cmocka_unit_test(single_drops_go),           cmocka_unit_test(steps_stay_where_they_are),
+        cmocka_unit_test(drops_at_the_end_go),       cmocka_unit_test(few_points_are_legal),
         cmocka_unit_test(knee_of_flickering_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

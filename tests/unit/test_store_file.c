@@ -348,8 +348,7 @@ static void older_version_is_brought_up_to_date(void **state) {
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(records[i].n_requests, 1);
         const struct record_phase *phase = &records[i].phase[0];
-        assert_true(records[i].n_phases == 0 ||
-                    phase->duration_ns == phase->t1_ns - phase->t0_ns);
+        assert_true(records[i].n_phases == 0 || phase->duration_ns == phase->t1_ns - phase->t0_ns);
     }
     free(records);
     store_close(store);
