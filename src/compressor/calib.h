@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "compressor/text.h"
 
 enum calib_source {
     CALIB_TEXT,  // a text file, or a folder of .txt and .md files
@@ -34,6 +35,10 @@ enum {
 struct calib_options {
     const char *text_path; // NULL: none
     const char *task_path; // NULL: none
+    // The image encoder of the model, for tasks with pictures (in the file's folder, as
+    // docs/tasks.md says); NULL: such tasks are left out, and counted in n_pictures_left_out.
+    const char *mmproj_path;
+    int32_t image_max_tokens; // the clamp in use; 0: the file's
     // Shares of the tokens. All 0 is the usual mixture: text 0.5, tasks 0.2, self 0.3; text and
     // tasks stand in for each other when one is absent. One that runs out is made up by the other,
     // then by the model itself where its share is not 0.
@@ -52,7 +57,10 @@ struct calib_options {
 // Sequences, each of which begins anew. They are as long as their document is, at most max_length;
 // only the last one of a source may be cut to make the number of tokens exact.
 struct calib_part {
-    int32_t *tokens;   // [n_tokens]
+    int32_t *tokens;    // [n_tokens]; COMPRESS_IMAGE_TOKEN (text.h) for a part of an image
+    int32_t *positions; // [4][n_tokens] as in text.h; NULL without images
+    float *embeddings;  // [n_image_tokens][n_embd]; NULL without images
+    size_t n_image_tokens;
     uint8_t *is_first; // [n_tokens] 1: the first of its sequence, which no moment should count
     size_t n_tokens;
     uint32_t *lengths;   // [n_sequences]
@@ -65,7 +73,11 @@ struct calib_part {
 struct calib {
     struct calib_part calibration, held_out;
     bool has_template; // the model's chat template was applied
+    size_t n_pictures, n_pictures_left_out;
 };
+
+// As the parts of the job see it; valid as long as the part is.
+struct compress_text calib_part_text(const struct calib_part *part);
 
 // 40960 tokens, a fifth of them held out, 256 to 512 long, seed 1.
 void compress_calib_defaults(struct calib_options *options);

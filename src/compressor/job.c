@@ -194,6 +194,13 @@ static enum wl_status make_text(struct job *job, struct wl_err *err) {
     return status == WL_OK && !is_done ? interrupted(job, err) : status;
 }
 
+static struct compress_text text_of(const struct calib_part *part) {
+    return (struct compress_text){.tokens = part->tokens,
+                                  .lengths = part->lengths,
+                                  .n_sequences = part->n_sequences,
+                                  .n_tokens = part->n_tokens};
+}
+
 // ---- walk ----
 
 static enum narrow_method method_of(const char *name) {
@@ -221,12 +228,9 @@ static enum wl_status on_layer(void *context, const struct narrow_layer *layer,
 
 static enum wl_status walk(struct job *job, struct wl_err *err) {
     const struct calib_part *part = &job->calib.calibration;
-    struct narrow_text text = {.tokens = part->tokens,
-                               .lengths = part->lengths,
-                               .n_sequences = part->n_sequences,
-                               .n_tokens = part->n_tokens};
-    text.n_held_out = (size_t)ceil(NARROW_HELD_OUT * (double)part->n_sequences);
+    struct compress_text text = text_of(part);
     struct narrow_options options = {
+        .n_held_out = (size_t)ceil(NARROW_HELD_OUT * (double)part->n_sequences),
         .n_ff = job->n_ff,
         .method = method_of(wl_json_opt_string(job->request, "method", "repair")),
         .damping = 0.5,
@@ -271,12 +275,9 @@ static enum wl_status write_file(struct job *job, struct wl_err *err) {
 
 static enum wl_status verify(struct job *job, struct wl_err *err) {
     const struct calib_part *part = &job->calib.held_out;
-    struct verify_text text = {.tokens = part->tokens,
-                               .lengths = part->lengths,
-                               .n_sequences = part->n_sequences,
-                               .n_tokens = part->n_tokens,
-                               .skip = VERIFY_SKIP};
-    struct verify_options options = {.threads =
+    struct compress_text text = text_of(part);
+    struct verify_options options = {.skip = VERIFY_SKIP,
+                                     .threads =
                                          (int32_t)wl_json_opt_i64(job->request, "threads", 0),
                                      .scratch_dir = job->scratch,
                                      .go_on = go_on,

@@ -201,8 +201,9 @@ static bool heal_goes_on(void *context, size_t step, double train_error, double 
 static enum wl_status gather_stream(const struct narrow_walk *walk, const struct states *stream,
                                     float *out, size_t *n_rows, size_t *n_held_out,
                                     struct wl_err *err) {
-    const struct narrow_text *text = walk->text;
-    size_t at = 0, n_learnt = text->n_sequences - text->n_held_out, n_embd = walk->source->n_embd;
+    const struct compress_text *text = walk->text;
+    size_t n_learnt = text->n_sequences - walk->options->n_held_out;
+    size_t at = 0, n_embd = walk->source->n_embd;
     enum wl_status status = WL_OK;
     *n_rows = *n_held_out = 0;
     for (size_t s = 0; s < text->n_sequences && status == WL_OK; s++) {
@@ -353,7 +354,8 @@ static enum wl_status narrow_block(struct narrow_walk *walk, uint32_t layer, str
     return status;
 }
 
-static enum wl_status check_text(const struct narrow_text *text, struct wl_err *err) {
+static enum wl_status check_text(const struct compress_text *text, size_t n_held_out,
+                                 struct wl_err *err) {
     size_t n_tokens = 0;
     for (size_t s = 0; s < text->n_sequences; s++) {
         if (text->lengths[s] < 2 || text->lengths[s] > NARROW_MAX_SEQUENCE) {
@@ -362,9 +364,9 @@ static enum wl_status check_text(const struct narrow_text *text, struct wl_err *
         }
         n_tokens += text->lengths[s];
     }
-    if (n_tokens != text->n_tokens || text->n_held_out >= text->n_sequences) {
+    if (n_tokens != text->n_tokens || n_held_out >= text->n_sequences) {
         return wl_err_set(err, WL_INPUT, "calibration text: %zu of %zu sequences are held out",
-                          text->n_held_out, text->n_sequences);
+                          n_held_out, text->n_sequences);
     }
     return WL_OK;
 }
@@ -393,12 +395,12 @@ static enum wl_status compare_chunk(struct narrow_walk *walk, const struct narro
     return status;
 }
 
-enum wl_status narrow_run(const struct compress_source *source, const struct narrow_text *text,
+enum wl_status narrow_run(const struct compress_source *source, const struct compress_text *text,
                           const struct narrow_options *options, double *stream_error,
                           struct wl_err *err) {
     struct narrow_walk walk = {.source = source, .text = text, .options = options};
     *stream_error = NAN;
-    enum wl_status status = check_text(text, err);
+    enum wl_status status = check_text(text, options->n_held_out, err);
     if (status != WL_OK) {
         return status;
     }

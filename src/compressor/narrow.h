@@ -12,13 +12,9 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "compressor/plan.h"
 #include "compressor/source.h"
-
-struct narrow_text { // token sequences; the last n_held_out of them are only for judging
-    const int32_t *tokens;
-    const uint32_t *lengths; // at most NARROW_MAX_SEQUENCE each
-    size_t n_sequences, n_held_out, n_tokens;
-};
+#include "compressor/text.h"
 
 enum { NARROW_MAX_SEQUENCE = 1024 };
 
@@ -29,34 +25,50 @@ enum narrow_method {
     NARROW_WANDA,     // |down_j| times the root mean square of h_j, no repair: a rival
 };
 
-// What one block became. The arrays belong to the walk and are valid during the call.
+// What one block became. The arrays belong to the walk and are valid during the call; NULL: as in
+// the original, rows or columns of what stays.
 struct narrow_layer {
-    uint32_t layer, n_ff;
+    uint32_t layer;
+    bool is_removed; // nothing below is set then
+    uint32_t n_head_kv, n_ff;
+    const uint32_t *kept_groups;   // [n_head_kv] KV heads, ascending
     const uint32_t *kept;          // [n_ff] neurons, ascending
+    const float *attn_output;      // [n_embd][n_head' * head_dim]
+    const float *attn_norm;        // [n_embd], when it was fitted again
     const float *down;             // [n_embd][n_ff]
-    const float *norm, *gate, *up; // after healing; NULL: rows `kept` of the original
+    const float *down_bias;        // [n_embd], where the architecture takes one
+    const float *norm, *gate, *up; // of the feed-forward part, after healing
     const float *second_moments;   // [n_ff]: mean square of each input of down
-    double error_cut;              // |y - target|^2 / |target|^2 on held-out text: choice alone
-    double error_repaired;         // after least squares
-    double error_healed;           // after healing; NaN when not healed
+    // Of the feed-forward part, |y - target|^2 / |target - mid|^2 on held-out text; NaN: not done.
+    double error_cut, error_repaired, error_bias, error_healed;
+    double error_image; // the last of these on image tokens alone
+    double attention_error_cut, attention_error_repaired;
     double seconds;
 };
 
 struct narrow_options {
-    const uint32_t *n_ff; // wanted, of each block; the block's own: left as it is
+    size_t n_held_out;       // the last sequences of the text, only for judging
+    const struct plan *plan; // of the written blocks
     enum narrow_method method;
     double damping;      // share of the loss so far that a block makes up for: 0.5
     double ridge;        // 1e-2 for least squares, of the mean diagonal
+    double image_share;  // of the moments: what image tokens count for together, 0.5
     double heal_seconds; // of each block; 0: no healing
+    bool may_add_bias;   // the file that is written takes a bias behind down
     uint64_t seed;
     const char *scratch_dir;
+    // A folder in which finished blocks and both streams survive an interruption; NULL: nothing
+    // does. What lies there must be of the same source, text and options (the caller's to know).
+    const char *checkpoint_dir;
     enum wl_status (*on_layer)(void *context, const struct narrow_layer *layer, struct wl_err *err);
+    // The norm before the output matrix, fitted again to the made stream; NULL: not wanted.
+    enum wl_status (*on_output_norm)(void *context, const float *norm, struct wl_err *err);
     bool (*go_on)(void *context, double share_done); // false: stop with INTERRUPTED
     void *context;
 };
 
 // *stream_error is |z - x|^2 / |x|^2 of the two streams behind the last block, on held-out text.
-enum wl_status narrow_run(const struct compress_source *source, const struct narrow_text *text,
+enum wl_status narrow_run(const struct compress_source *source, const struct compress_text *text,
                           const struct narrow_options *options, double *stream_error,
                           struct wl_err *err);
 

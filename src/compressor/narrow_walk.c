@@ -51,8 +51,8 @@ static void set_positions(struct narrow_walk *walk, const struct narrow_chunk *c
 
 enum wl_status narrow_each_chunk(struct narrow_walk *walk, bool is_held_out_only,
                                  narrow_chunk_fn *visit, void *context, struct wl_err *err) {
-    const struct narrow_text *text = walk->text;
-    size_t n_learnt = text->n_sequences - text->n_held_out, at = 0;
+    const struct compress_text *text = walk->text;
+    size_t n_learnt = text->n_sequences - walk->options->n_held_out, at = 0;
     enum wl_status status = WL_OK;
     for (size_t s = 0; s < text->n_sequences && status == WL_OK;) {
         struct narrow_chunk chunk = {.first = at, .is_held_out = s >= n_learnt};

@@ -15,7 +15,7 @@ struct narrow_chunk {
 
 struct narrow_walk {
     const struct compress_source *source;
-    const struct narrow_text *text;
+    const struct compress_text *text;
     const struct narrow_options *options;
     struct states original, made; // the two streams
     int32_t *positions;           // [4][NARROW_MAX_SEQUENCE * 2]: of one chunk

@@ -15,7 +15,7 @@
 enum side { ORIGINAL, CHANGED };
 
 struct verify {
-    const struct verify_text *text;
+    const struct compress_text *text;
     const struct verify_options *options;
     struct text_watch watch;
     struct text_model model; // one after the other
@@ -32,11 +32,11 @@ struct verify {
 // ---- what is judged
 
 // The first token that is judged: there must be one before it.
-static uint32_t first_judged(const struct verify_text *text) {
-    return text->skip > 0 ? text->skip : 1;
+static uint32_t first_judged(const struct verify *v) {
+    return v->options->skip > 0 ? v->options->skip : 1;
 }
 
-static enum wl_status check_text(const struct verify_text *text, struct wl_err *err) {
+static enum wl_status check_text(const struct compress_text *text, struct wl_err *err) {
     size_t n = 0;
     for (size_t s = 0; s < text->n_sequences; s++) {
         n += text->lengths[s];
@@ -73,12 +73,12 @@ static enum wl_status choose_sequences(struct verify *v, struct wl_err *err) {
     const int32_t *tokens = v->text->tokens;
     for (size_t s = 0; s < v->text->n_sequences; s++) {
         uint32_t length = v->text->lengths[s];
-        bool is_short = length <= first_judged(v->text);
+        bool is_short = length <= first_judged(v);
         bool is_gone = has_gone_token(v, tokens, length);
         v->is_left_out[s] = is_short || is_gone;
         v->n_gone += is_gone;
         if (!v->is_left_out[s]) {
-            v->n_judged += length - first_judged(v->text);
+            v->n_judged += length - first_judged(v);
             v->n_sequences++;
             v->longest = length > v->longest ? length : v->longest;
         }
@@ -89,7 +89,7 @@ static enum wl_status choose_sequences(struct verify *v, struct wl_err *err) {
                : wl_err_set(err, WL_INPUT,
                             "there is nothing to judge: of %zu sequences %zu have a token that is "
                             "gone, the others at most %" PRIu32 " tokens; give more text",
-                            v->text->n_sequences, v->n_gone, first_judged(v->text));
+                            v->text->n_sequences, v->n_gone, first_judged(v));
 }
 
 // ---- one token
@@ -132,7 +132,7 @@ static enum wl_status see_batch(struct verify *v, enum side side, const int32_t 
                                 uint32_t begin, uint32_t end, struct wl_err *err) {
     for (uint32_t i = begin; i < end; i++) {
         const float *logits;
-        if (i + 1 < first_judged(v->text)) {
+        if (i + 1 < first_judged(v)) {
             continue;
         }
         enum wl_status status = text_model_logits(&v->model, i - begin, &logits, err);
@@ -157,7 +157,7 @@ static enum wl_status run_sequence(struct verify *v, enum side side, const int32
         uint32_t end = n - begin > v->model.max_batch ? begin + v->model.max_batch : n;
         for (uint32_t i = begin; i < end; i++) {
             int32_t token = side == CHANGED ? verify_shape_new_id(&v->shape, tokens[i]) : tokens[i];
-            text_model_add(&v->model, token, i, 0, i + 1 >= first_judged(v->text));
+            text_model_add(&v->model, token, i, 0, i + 1 >= first_judged(v));
         }
         enum wl_status status = text_model_run(&v->model, err);
         if (status == WL_OK) {
@@ -281,8 +281,9 @@ static void release(struct verify *v) {
 }
 
 enum wl_status compress_verify(const char *original_path, const char *changed_path,
-                               const struct verify_text *text, const struct verify_options *options,
-                               struct verify_result *out, bool *is_done, struct wl_err *err) {
+                               const struct compress_text *text,
+                               const struct verify_options *options, struct verify_result *out,
+                               bool *is_done, struct wl_err *err) {
     struct verify v = {
         .text = text,
         .options = options,

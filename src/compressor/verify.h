@@ -14,17 +14,11 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "compressor/text.h"
 
 enum {
     VERIFY_TOP = 64,
     VERIFY_WHOLE_VOCABULARY = 2048,
-};
-
-struct verify_text { // token sequences, each begins anew
-    const int32_t *tokens;
-    const uint32_t *lengths;
-    size_t n_sequences, n_tokens;
-    uint32_t skip; // first tokens of each sequence that are not judged (context to begin with)
 };
 
 struct verify_side {
@@ -44,6 +38,7 @@ struct verify_result {
 };
 
 struct verify_options {
+    uint32_t skip;   // first tokens of each sequence that are not judged (context to begin with)
     int32_t threads; // 0: as many as there are cores
     const char *scratch_dir;
     // new_ids [old vocabulary]: number of an old token in the changed model, -1 = gone; NULL: the
@@ -58,7 +53,8 @@ struct verify_options {
 // that does not load, vocabularies that do not fit, a token outside of the vocabulary, nothing to
 // judge, or a model whose logits are not numbers. LIMIT: a sequence longer than the model knows.
 enum wl_status compress_verify(const char *original_path, const char *changed_path,
-                               const struct verify_text *text, const struct verify_options *options,
-                               struct verify_result *out, bool *is_done, struct wl_err *err);
+                               const struct compress_text *text,
+                               const struct verify_options *options, struct verify_result *out,
+                               bool *is_done, struct wl_err *err);
 
 #endif

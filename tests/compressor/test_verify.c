@@ -97,10 +97,12 @@ static size_t plain_tokens(const char *model_path, const char *text, int32_t *ou
     return n > 0 ? (size_t)n : 0;
 }
 
+static uint32_t first_judged = 1; // what is asked for as `skip`
+
 struct sample {
     int32_t tokens[MAX_TEXT];
     uint32_t lengths[MAX_TEXT];
-    struct verify_text text;
+    struct compress_text text;
 };
 
 // Sequences of `length` tokens of which the first `skip` are not judged.
@@ -113,7 +115,11 @@ static void make_sample(struct sample *s, const char *model, uint32_t length, ui
     for (uint32_t i = 0; i < n; i++) {
         s->lengths[i] = length;
     }
-    s->text = (struct verify_text){s->tokens, s->lengths, n, (size_t)length * n, skip};
+    s->text = (struct compress_text){.tokens = s->tokens,
+                                     .lengths = s->lengths,
+                                     .n_sequences = n,
+                                     .n_tokens = (size_t)length * n};
+    first_judged = skip;
 }
 
 struct look {
@@ -135,13 +141,17 @@ static bool look(void *context, double share_done) {
     return share_done < l->stop_at;
 }
 
-static enum wl_status verify(const char *a, const char *b, const struct verify_text *text,
+static enum wl_status verify(const char *a, const char *b, const struct compress_text *text,
                              const int32_t *new_ids, struct verify_result *out,
                              struct wl_err *err) {
     bool is_done = false;
     struct look l = {.stop_at = 2};
-    struct verify_options options = {
-        .threads = 1, .scratch_dir = scratch, .new_ids = new_ids, .go_on = look, .context = &l};
+    struct verify_options options = {.skip = first_judged,
+                                     .threads = 1,
+                                     .scratch_dir = scratch,
+                                     .new_ids = new_ids,
+                                     .go_on = look,
+                                     .context = &l};
     enum wl_status status = compress_verify(a, b, text, &options, out, &is_done, err);
     CHECK(is_done == (status == WL_OK));
     CHECK(!l.has_seen_file);
@@ -273,7 +283,9 @@ static void is_what_llama_perplexity_finds(void) {
     for (size_t i = 0; i < n; i++) {
         s.lengths[i] = N_CTX; // the tool judges the second half, and its first token not
     }
-    s.text = (struct verify_text){s.tokens, s.lengths, n, n * N_CTX, N_CTX / 2 + 1};
+    s.text = (struct compress_text){
+        .tokens = s.tokens, .lengths = s.lengths, .n_sequences = n, .n_tokens = n * N_CTX};
+    first_judged = N_CTX / 2 + 1;
     CHECK_OK(verify(original, original, &s.text, NULL, &r, &err), err);
     printf("perplexity of %zu tokens: %.4f, llama-perplexity: %.4f\n", r.n,
            exp(r.original.nll_mean), perplexity);
@@ -339,7 +351,9 @@ static void big_vocabulary(void) {
         s.tokens[i] = 300 + 7 * i;
     }
     s.lengths[0] = s.lengths[1] = 100;
-    s.text = (struct verify_text){s.tokens, s.lengths, 2, 200, 1};
+    s.text = (struct compress_text){
+        .tokens = s.tokens, .lengths = s.lengths, .n_sequences = 2, .n_tokens = 200};
+    first_judged = 1;
     CHECK_OK(verify(path, path, &s.text, NULL, &r, &err), err);
     CHECK(r.n == 198 && r.kl_max == 0 && r.top1_share == 1 && r.rest_mass > 0);
     s.tokens[3] = 6000;
@@ -365,7 +379,7 @@ static void cancels(void) {
     }
 }
 
-static void refuses(const char *a, const char *b, const struct verify_text *text,
+static void refuses(const char *a, const char *b, const struct compress_text *text,
                     enum wl_status status, const char *word) {
     struct verify_result r;
     struct wl_err err = {0};
@@ -390,9 +404,9 @@ static void says_what_is_wrong(void) {
     s.tokens[7] = 1 << 24;
     refuses(original, original, &s.text, WL_INPUT, "token 7");
     s.tokens[7] = token;
-    s.text.skip = 50;
+    first_judged = 50;
     refuses(original, original, &s.text, WL_INPUT, "nothing to judge");
-    s.text.skip = 1;
+    first_judged = 1;
     s.text.n_tokens--;
     refuses(original, original, &s.text, WL_INPUT, "expected 99");
     s.lengths[0] = 8000;
