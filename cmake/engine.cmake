@@ -12,19 +12,24 @@ wattlaw_sources(base base_sources)
 wattlaw_sources(os os_sources)
 wattlaw_sources(image image_sources)
 wattlaw_sources(worker worker_sources)
-add_executable(wattlaw-engine ${worker_sources} ${base_sources} ${os_sources}
-               ${image_sources}
-               "${CMAKE_SOURCE_DIR}/src/engine/protocol.c")
+list(FILTER worker_sources EXCLUDE REGEX "/main\\.c$")
+
+# All but main.c, compiled once for the engine, the compressor and the programs that test them.
+add_library(wl_engine_side STATIC ${worker_sources} ${base_sources} ${os_sources} ${image_sources}
+            "${CMAKE_SOURCE_DIR}/src/engine/protocol.c")
 foreach(folder base os image engine worker)
   wattlaw_include_dir(${folder} include_dir)
-  target_include_directories(wattlaw-engine PRIVATE "${include_dir}")
+  target_include_directories(wl_engine_side PUBLIC "${include_dir}")
 endforeach()
-target_compile_definitions(wattlaw-engine PRIVATE
+target_compile_definitions(wl_engine_side PUBLIC
   _GNU_SOURCE WATTLAW_VERSION="${PROJECT_VERSION}"
   WATTLAW_ENGINE_BACKENDS_DIR="${WATTLAW_ENGINE_BACKENDS_DIR}")
-target_compile_options(wattlaw-engine PRIVATE ${WATTLAW_ENGINE_OWN_CFLAGS} ${WATTLAW_ENGINE_CFLAGS})
-target_link_options(wattlaw-engine PRIVATE ${WATTLAW_LDFLAGS} ${WATTLAW_ENGINE_LDFLAGS})
-target_link_libraries(wattlaw-engine PRIVATE ${WATTLAW_ENGINE_LIBS})
+target_compile_options(wl_engine_side PUBLIC ${WATTLAW_ENGINE_OWN_CFLAGS} ${WATTLAW_ENGINE_CFLAGS})
+target_link_options(wl_engine_side PUBLIC ${WATTLAW_LDFLAGS} ${WATTLAW_ENGINE_LDFLAGS})
+target_link_libraries(wl_engine_side PUBLIC ${WATTLAW_ENGINE_LIBS})
+
+add_executable(wattlaw-engine "${CMAKE_SOURCE_DIR}/src/worker/main.c")
+target_link_libraries(wattlaw-engine PRIVATE wl_engine_side)
 set_target_properties(wattlaw-engine PROPERTIES
   RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin" SKIP_BUILD_RPATH ON)
 

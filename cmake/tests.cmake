@@ -68,28 +68,18 @@ foreach(source ${shell_tests})
 endforeach()
 
 # Engine-side test programs: tests/worker sources that use llama.cpp itself, built as wattlaw-engine
-# is (cmake/engine.cmake) and never sanitized. They get the engine's own sources that they name.
+# is (cmake/engine.cmake) and never sanitized.
 function(wattlaw_engine_test_program name)
-  cmake_parse_arguments(P "" "" "SOURCES;ENGINE" ${ARGN})
-  list(TRANSFORM P_SOURCES PREPEND "${CMAKE_SOURCE_DIR}/tests/worker/")
-  list(TRANSFORM P_ENGINE PREPEND "${CMAKE_SOURCE_DIR}/src/worker/")
-  add_executable(${name} ${P_SOURCES} ${P_ENGINE} ${base_sources} ${os_sources} ${image_sources})
-  foreach(folder base os image worker)
-    wattlaw_include_dir(${folder} include_dir)
-    target_include_directories(${name} PRIVATE "${include_dir}")
-  endforeach()
-  target_compile_definitions(${name} PRIVATE
-    _GNU_SOURCE WATTLAW_ENGINE_BACKENDS_DIR="${WATTLAW_ENGINE_BACKENDS_DIR}")
-  target_compile_options(${name} PRIVATE ${WATTLAW_ENGINE_OWN_CFLAGS} ${WATTLAW_ENGINE_CFLAGS})
-  target_link_options(${name} PRIVATE ${WATTLAW_LDFLAGS} ${WATTLAW_ENGINE_LDFLAGS})
-  target_link_libraries(${name} PRIVATE ${WATTLAW_ENGINE_LIBS})
+  list(TRANSFORM ARGN PREPEND "${CMAKE_SOURCE_DIR}/tests/worker/")
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE wl_engine_side)
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests" SKIP_BUILD_RPATH ON)
 endfunction()
 
 # The built-in models compute in llama.cpp what they computed in training.
 wattlaw_engine_test_program(builtin_parity
-  SOURCES builtin_parity.c parity_compare.c parity_pair.c ENGINE backends.c log.c utf8.c)
+  builtin_parity.c parity_compare.c parity_pair.c)
 add_test(NAME test_builtin_parity COMMAND builtin_parity
   "${CMAKE_SOURCE_DIR}/models/builtin" "${CMAKE_SOURCE_DIR}/models/tasks")
 wattlaw_test_properties(test_builtin_parity)
@@ -97,14 +87,14 @@ set_tests_properties(test_builtin_parity PROPERTIES LABELS worker)
 
 # tests/compressor/test_*.c use llama.cpp, ggml and the compressor's own sources; plain programs
 # (no cmocka in that sysroot), never sanitized: they print what failed and exit with 1.
-set(compressor_tested ${compressor_sources})
-list(FILTER compressor_tested EXCLUDE REGEX "/main\\.c$")
 file(GLOB compressor_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/compressor/test_*.c")
 foreach(source ${compressor_tests})
   get_filename_component(name "${source}" NAME_WE)
-  wattlaw_compressor_program(${name} "${source}" ${compressor_tested})
+  add_executable(${name} "${source}")
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}/tests/compressor")
-  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  target_link_libraries(${name} PRIVATE wl_compressor_side)
+  set_target_properties(${name} PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests" SKIP_BUILD_RPATH ON)
   add_test(NAME ${name} COMMAND ${name})
   wattlaw_test_properties(${name})
   set_tests_properties(${name} PROPERTIES LABELS compressor)

@@ -42,7 +42,7 @@ struct job {
     struct calib calib;
     struct compress_target *target;
     struct pack pack;
-    uint32_t *n_ff;
+    struct plan plan;
     struct interrupt interrupt;
     enum stage stage;
     json_t *layers; // of the result
@@ -125,14 +125,11 @@ static enum wl_status plan_width(struct job *job, struct wl_err *err) {
                           "%" PRId64,
                           step, shape.n_ff, wanted);
     }
-    job->n_ff = calloc(job->source.n_layer, sizeof *job->n_ff);
-    if (!job->n_ff) {
-        return wl_err_set(err, WL_MEMORY, "no memory for the plan");
+    status = plan_init(&job->plan, &job->source, err);
+    for (uint32_t i = 0; i < job->plan.n_layer; i++) {
+        job->plan.layers[i].n_ff = (uint32_t)wanted;
     }
-    for (uint32_t i = 0; i < job->source.n_layer; i++) {
-        job->n_ff[i] = (uint32_t)wanted;
-    }
-    return WL_OK;
+    return status;
 }
 
 // Bytes that the feed-forward tensors of a block lose; gate and up lose rows, down shortens them.
@@ -144,7 +141,7 @@ static uint64_t saved_bytes(const struct job *job, uint32_t layer, uint32_t n_ff
             compress_source_tensor(&job->source, (int32_t)layer, NAMES[i]);
         bytes += tensor ? tensor->n_bytes : 0;
     }
-    return bytes / n_ff_before * (n_ff_before - job->n_ff[layer]);
+    return bytes / n_ff_before * (n_ff_before - job->plan.layers[layer].n_ff);
 }
 
 static json_t *plan_json(const struct job *job) {
@@ -157,17 +154,18 @@ static json_t *plan_json(const struct job *job) {
         uint64_t ffn = ffn_elements(job, i), block = block_elements(job, i);
         before += block;
         ffn_before += ffn;
-        after += block - ffn + ffn / n_ff_before * job->n_ff[i];
+        after += block - ffn + ffn / n_ff_before * job->plan.layers[i].n_ff;
         saved += saved_bytes(job, i, n_ff_before);
     }
     os_file_size(job->path, &in_bytes, NULL);
     return json_pack(
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "arch", job->source.arch->name,
         "n_layer", (json_int_t)job->source.n_layer, "n_ff_before", (json_int_t)n_ff_before, "n_ff",
-        (json_int_t)job->n_ff[0], "step", (json_int_t)pack_step(&job->source), "in_bytes",
-        (json_int_t)in_bytes, "out_bytes", (json_int_t)(in_bytes > saved ? in_bytes - saved : 0),
-        "block_weights_before", (json_int_t)before, "block_weights_after", (json_int_t)after,
-        "ffn_weights_before", (json_int_t)ffn_before, "n_tokens",
+        (json_int_t)job->plan.layers[0].n_ff, "step", (json_int_t)pack_step(&job->source),
+        "in_bytes", (json_int_t)in_bytes, "out_bytes",
+        (json_int_t)(in_bytes > saved ? in_bytes - saved : 0), "block_weights_before",
+        (json_int_t)before, "block_weights_after", (json_int_t)after, "ffn_weights_before",
+        (json_int_t)ffn_before, "n_tokens",
         (json_int_t)wl_json_opt_i64(job->request, "n_tokens", (int64_t)defaults.n_tokens));
 }
 
@@ -231,7 +229,7 @@ static enum wl_status walk(struct job *job, struct wl_err *err) {
     struct compress_text text = text_of(part);
     struct narrow_options options = {
         .n_held_out = (size_t)ceil(NARROW_HELD_OUT * (double)part->n_sequences),
-        .n_ff = job->n_ff,
+        .plan = &job->plan,
         .method = method_of(wl_json_opt_string(job->request, "method", "repair")),
         .damping = 0.5,
         .ridge = 1e-2,
@@ -250,8 +248,9 @@ static enum wl_status set_keys(struct job *job, struct wl_err *err) {
     char key[96], note[200];
     snprintf(key, sizeof key, "%s.feed_forward_length", job->source.arch->name);
     snprintf(note, sizeof note, "compressed by wattlaw: feed-forward width %u in every block",
-             job->n_ff[0]);
-    enum wl_status status = compress_target_set_u32(job->target, key, job->n_ff[0], err);
+             job->plan.layers[0].n_ff);
+    enum wl_status status =
+        compress_target_set_u32(job->target, key, job->plan.layers[0].n_ff, err);
     return status == WL_OK
                ? compress_target_set_string(job->target, "general.description", note, err)
                : status;
@@ -398,7 +397,7 @@ enum wl_status job_request(const struct reply *reply, const json_t *request, jso
         unlink(job.unverified);
     }
     json_decref(job.layers);
-    free(job.n_ff);
+    plan_release(&job.plan);
     compress_target_free(job.target);
     pack_release(&job.pack);
     compress_calib_release(&job.calib);

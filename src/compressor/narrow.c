@@ -329,7 +329,7 @@ static enum wl_status narrow_block(struct narrow_walk *walk, uint32_t layer, str
         return status;
     }
     struct narrowing n = {.walk = walk, .block = &block, .shape = block.shape};
-    n.shape.n_ff = o->n_ff[layer];
+    n.shape.n_ff = o->plan->layers[layer].n_ff;
     n.result = (struct narrow_layer){
         .layer = layer, .error_cut = NAN, .error_repaired = NAN, .error_healed = NAN};
     status = narrow_take_moments(walk, &block, err);
