@@ -259,6 +259,8 @@ static enum wl_status put(struct compress_target *target, const char *name,
     t->n_dims = content->n_dims;
     memcpy(t->ne, content->ne, sizeof t->ne);
     t->bytes = content->bytes;
+    t->read = content->read;
+    t->read_context = content->read_context;
     t->rows = NULL;
     t->head_dim = 0;
     t->is_dropped = false;
@@ -271,6 +273,18 @@ enum wl_status compress_target_put(struct compress_target *target, const char *n
                                    const void *bytes, struct wl_err *err) {
     const struct target_tensor content = {
         .type = type, .n_dims = 2, .ne = {n_columns, n_rows, 1, 1}, .bytes = bytes};
+    return put(target, name, &content, err);
+}
+
+enum wl_status compress_target_put_lazy(struct compress_target *target, const char *name,
+                                        enum ggml_type type, uint64_t n_columns, uint64_t n_rows,
+                                        compress_target_read read, void *context,
+                                        struct wl_err *err) {
+    const struct target_tensor content = {.type = type,
+                                          .n_dims = 2,
+                                          .ne = {n_columns, n_rows, 1, 1},
+                                          .read = read,
+                                          .read_context = context};
     return put(target, name, &content, err);
 }
 

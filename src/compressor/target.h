@@ -51,6 +51,16 @@ enum wl_status compress_target_rows(struct compress_target *target, const char *
 enum wl_status compress_target_put(struct compress_target *target, const char *name,
                                    enum ggml_type type, uint64_t n_columns, uint64_t n_rows,
                                    const void *bytes, struct wl_err *err);
+// The same, but its bytes are made while the file is written, some rows at a time (about a
+// megabyte): so a whole model can be made anew in little memory. Rows come in order unless they
+// were picked or interleaved; they may be asked for again by a further write. An error ends the
+// writing.
+typedef enum wl_status (*compress_target_read)(void *context, uint64_t first_row, uint64_t n_rows,
+                                               void *out, struct wl_err *err);
+enum wl_status compress_target_put_lazy(struct compress_target *target, const char *name,
+                                        enum ggml_type type, uint64_t n_columns, uint64_t n_rows,
+                                        compress_target_read read, void *context,
+                                        struct wl_err *err);
 // A one-dimensional float32 tensor.
 enum wl_status compress_target_put_vector(struct compress_target *target, const char *name,
                                           const float *values, uint64_t n, struct wl_err *err);

@@ -25,6 +25,8 @@ struct target_tensor {
     uint32_t n_dims;
     uint64_t ne[4]; // of `bytes`
     const unsigned char *bytes;
+    compress_target_read read; // makes them instead; NULL: `bytes` has them
+    void *read_context;
     uint64_t n_rows, row_bytes; // of `bytes`
     const uint32_t *rows;       // kept ones, the caller's; NULL: all
     uint64_t n_kept;

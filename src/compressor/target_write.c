@@ -19,10 +19,14 @@ struct writer {
     struct os_draft draft;
     unsigned char *chunk; // gathered, not yet written
     size_t chunk_bytes;
+    unsigned char *rows; // made rows, not yet gathered; NULL: no tensor is made
+    size_t rows_bytes;   // room for them
     uint64_t alignment;
     uint64_t put_bytes; // written and gathered
     uint64_t written_bytes, total_bytes;
-    int error; // errno of the write that failed
+    int error;           // errno of the write that failed
+    enum wl_status made; // not OK: rows could not be made; *err says why
+    struct wl_err *err;
     compress_target_progress on_progress;
     void *context;
     int64_t last_progress_ns;
@@ -79,7 +83,7 @@ static void show_progress(struct writer *w) {
 }
 
 static bool is_stopped(const struct writer *w) {
-    return w->is_cancelled || w->error != 0;
+    return w->is_cancelled || w->error != 0 || w->made != WL_OK;
 }
 
 static bool write_out(struct writer *w, const unsigned char *data, size_t len) {
@@ -191,7 +195,34 @@ static bool put_header(struct writer *w) {
     return is_ok && put_padding(w);
 }
 
+// Rows that lie one behind the other in the source of the tensor, from the i-th written one on.
+static uint64_t count_run(const struct target_tensor *t, uint64_t i, uint64_t most) {
+    uint64_t first = target_row_at(t, i);
+    uint64_t n = 1;
+    while (n < most && i + n < t->n_kept && target_row_at(t, i + n) == first + n) {
+        n++;
+    }
+    return n;
+}
+
+static bool put_made_rows(struct writer *w, const struct target_tensor *t) {
+    uint64_t most = w->rows_bytes / t->row_bytes;
+    for (uint64_t i = 0; i < t->n_kept && !is_stopped(w);) {
+        uint64_t n = count_run(t, i, most);
+        w->made = t->read(t->read_context, target_row_at(t, i), n, w->rows, w->err);
+        i += n;
+        if (w->made == WL_OK) {
+            put(w, w->rows, n * t->row_bytes);
+            show_progress(w); // they may have taken long
+        }
+    }
+    return !is_stopped(w);
+}
+
 static bool put_rows(struct writer *w, const struct target_tensor *t) {
+    if (t->read) {
+        return put_made_rows(w, t);
+    }
     if (!t->rows && !t->head_dim) {
         return put(w, t->bytes, t->n_kept * t->row_bytes);
     }
@@ -273,6 +304,16 @@ static enum wl_status check_free_space(const struct writer *w, struct wl_err *er
                       units_bytes(have, (double)free_bytes));
 }
 
+// A megabyte of rows, or one that is longer; nothing when no tensor is made.
+static size_t room_for_rows(const struct compress_target *target) {
+    uint64_t longest = 0;
+    for (size_t i = 0; i < target->n_tensors; i++) {
+        const struct target_tensor *t = &target->tensors[i];
+        longest = t->read && !t->is_dropped && t->row_bytes > longest ? t->row_bytes : longest;
+    }
+    return (size_t)(longest > 0 && longest < CHUNK_BYTES ? CHUNK_BYTES : longest);
+}
+
 static enum wl_status prepare(struct writer *w, struct wl_err *err) {
     w->alignment = target_alignment(w->target);
     if (w->alignment == 0) {
@@ -287,8 +328,12 @@ static enum wl_status prepare(struct writer *w, struct wl_err *err) {
     if ((status = check_free_space(w, err))) {
         return status;
     }
+    w->rows_bytes = room_for_rows(w->target);
+    w->rows = w->rows_bytes ? malloc(w->rows_bytes) : NULL;
     w->chunk = malloc(CHUNK_BYTES);
-    return w->chunk ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory to write '%s'", w->path);
+    return w->chunk && (w->rows || !w->rows_bytes)
+               ? WL_OK
+               : wl_err_set(err, WL_MEMORY, "no memory to write '%s'", w->path);
 }
 
 static enum wl_status write_draft(struct writer *w, bool *is_done, struct wl_err *err) {
@@ -302,6 +347,10 @@ static enum wl_status write_draft(struct writer *w, bool *is_done, struct wl_err
         return status;
     }
     os_draft_discard(&w->draft);
+    if (w->made != WL_OK) {
+        return w->made == WL_INTERRUPTED ? w->made
+                                         : wl_err_prefix(err, "cannot write '%s'", w->path);
+    }
     if (w->is_cancelled) {
         return WL_OK;
     }
@@ -314,12 +363,13 @@ enum wl_status compress_target_write(struct compress_target *target, const char 
                                      compress_target_progress on_progress, void *context,
                                      bool *is_done, struct wl_err *err) {
     struct writer w = {
-        .target = target, .path = path, .on_progress = on_progress, .context = context};
+        .target = target, .path = path, .on_progress = on_progress, .context = context, .err = err};
     *is_done = false;
     enum wl_status status = prepare(&w, err);
     if (status == WL_OK) {
         status = write_draft(&w, is_done, err);
     }
     free(w.chunk);
+    free(w.rows);
     return status;
 }
