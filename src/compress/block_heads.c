@@ -5,20 +5,15 @@
 
 #include "compress/block_parts.h"
 
-struct tile {
-    size_t first_query, n_queries; // tokens of the sequence
-    size_t first_key, n_keys;
-};
-
 static size_t first_visible(const struct block_shape *shape, size_t query) {
     return shape->window && query >= shape->window ? query - shape->window + 1 : 0;
 }
 
-static struct tile tile_at(const struct block_shape *shape, size_t n, size_t first_query) {
+struct block_tile block_tile_at(const struct block_shape *shape, size_t n, size_t first_query) {
     size_t left = n - first_query;
-    struct tile tile = {.first_query = first_query,
-                        .n_queries = left < BLOCK_QUERIES ? left : BLOCK_QUERIES,
-                        .first_key = first_visible(shape, first_query)};
+    struct block_tile tile = {.first_query = first_query,
+                              .n_queries = left < BLOCK_QUERIES ? left : BLOCK_QUERIES,
+                              .first_key = first_visible(shape, first_query)};
     tile.n_keys = first_query + tile.n_queries - tile.first_key;
     return tile;
 }
@@ -40,7 +35,8 @@ static void softmax(float *row, size_t n_keys, size_t first, size_t last) {
     }
 }
 
-static void softmax_tile(const struct block_shape *shape, const struct tile *tile, float *scores) {
+static void softmax_tile(const struct block_shape *shape, const struct block_tile *tile,
+                         float *scores) {
     for (size_t i = 0; i < tile->n_queries; i++) {
         size_t query = tile->first_query + i;
         softmax(scores + i * tile->n_keys, tile->n_keys,
@@ -48,18 +44,29 @@ static void softmax_tile(const struct block_shape *shape, const struct tile *til
     }
 }
 
-// q and out of the query head, k and v of its group, all from the sequence's first token on.
-static void attend_tile(const struct block_shape *shape, const struct tile *tile, const float *q,
-                        const float *k, const float *v, float *scores, float *out) {
+float block_attention_scale(const struct block_shape *shape) {
+    return shape->attention_scale != 0 ? shape->attention_scale
+                                       : (float)(1 / sqrt((double)shape->head_dim));
+}
+
+void block_tile_attend(const struct block_shape *shape, const struct block_tile *tile,
+                       const float *q, const float *k, float *weights) {
     int head_dim = (int)shape->head_dim, n_keys = (int)tile->n_keys;
     size_t width = (size_t)shape->n_head * shape->head_dim;
     size_t kv_width = (size_t)shape->n_head_kv * shape->head_dim;
-    float scale = shape->attention_scale != 0 ? shape->attention_scale
-                                              : (float)(1 / sqrt((double)shape->head_dim));
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)tile->n_queries, n_keys, head_dim,
-                scale, q + tile->first_query * width, (int)width, k + tile->first_key * kv_width,
-                (int)kv_width, 0, scores, n_keys);
-    softmax_tile(shape, tile, scores);
+                block_attention_scale(shape), q + tile->first_query * width, (int)width,
+                k + tile->first_key * kv_width, (int)kv_width, 0, weights, n_keys);
+    softmax_tile(shape, tile, weights);
+}
+
+// q and out of the query head, k and v of its group, all from the sequence's first token on.
+static void attend_tile(const struct block_shape *shape, const struct block_tile *tile,
+                        const float *q, const float *k, const float *v, float *scores, float *out) {
+    int head_dim = (int)shape->head_dim, n_keys = (int)tile->n_keys;
+    size_t width = (size_t)shape->n_head * shape->head_dim;
+    size_t kv_width = (size_t)shape->n_head_kv * shape->head_dim;
+    block_tile_attend(shape, tile, q, k, scores);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->n_queries, head_dim, n_keys,
                 1, scores, n_keys, v + tile->first_key * kv_width, (int)kv_width, 0,
                 out + tile->first_query * width, (int)width);
@@ -72,7 +79,7 @@ void block_heads_attend(const struct block_shape *shape, size_t n, const float *
         size_t from = head * shape->head_dim;
         size_t from_kv = head / heads_per_group * shape->head_dim;
         for (size_t query = 0; query < n; query += BLOCK_QUERIES) {
-            struct tile tile = tile_at(shape, n, query);
+            struct block_tile tile = block_tile_at(shape, n, query);
             attend_tile(shape, &tile, q + from, k + from_kv, v + from_kv, scores, out + from);
         }
     }

@@ -1,5 +1,5 @@
-// Inside block*.c only: the steps that the parts of a block share. Rows are tokens; nothing here
-// keeps more than a scratch of a few rows.
+// Inside block*.c and back*.c only: the steps that the parts of a block share. Rows are tokens;
+// nothing here keeps more than a scratch of a few rows.
 #ifndef WATTLAW_COMPRESS_BLOCK_PARTS_H
 #define WATTLAW_COMPRESS_BLOCK_PARTS_H
 
@@ -45,7 +45,19 @@ void block_turns_set(struct block_turns *turns, const struct block_shape *shape,
 void block_turns_apply(const struct block_turns *turns, const struct block_shape *shape,
                        size_t n_tokens, size_t n_heads, float *x);
 
-// block_heads.c: out [n][n_head * head_dim] of one sequence of n tokens, q as wide, k and v
+// block_heads.c: rows of queries of one head at a time, with the keys that they see.
+struct block_tile {
+    size_t first_query, n_queries; // tokens of the sequence
+    size_t first_key, n_keys;
+};
+struct block_tile block_tile_at(const struct block_shape *shape, size_t n, size_t first_query);
+float block_attention_scale(const struct block_shape *shape);
+// What the tile's queries give to its keys, [n_queries][n_keys], adding up to 1. q of the query
+// head, k of its group, both from the sequence's first token on.
+void block_tile_attend(const struct block_shape *shape, const struct block_tile *tile,
+                       const float *q, const float *k, float *weights);
+
+// out [n][n_head * head_dim] of one sequence of n tokens, q as wide, k and v
 // [n][n_head_kv * head_dim]; `scores` [BLOCK_QUERIES][n] is scratch.
 void block_heads_attend(const struct block_shape *shape, size_t n, const float *q, const float *k,
                         const float *v, float *scores, float *out);
