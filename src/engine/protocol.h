@@ -34,6 +34,7 @@ enum {
     X(RUN, 5, 16777216, 'c', "run")           /* see docs/protocol.md */                           \
     X(UNLOAD, 6, 4096, 'c', "unload")                                                              \
     X(COMPRESS, 14, 1048576, 'c', "compress") /* of wattlaw-compressor, see docs */                \
+    X(ANALYZE, 15, 1048576, 'c', "analyze")   /* likewise */                                       \
     X(SYNTH, 7, 65536, 'c', "synth")          /* write a random-weight GGUF */                     \
     X(VISION, 10, 1048576, 'c', "vision")     /* {mmproj, image_min_tokens, image_max_tokens} */   \
     X(COUNTER, 11, 1048576, 'c',                                                                   \
