@@ -2,7 +2,7 @@
 // a tensor of length 1, which is what learns. So neither the scale of the states nor that of the
 // weights matters to the rate, to eps and to the clipping. A matrix with n inputs learns at
 // sqrt(256 / n) of the rate, because the moves of its weights add up in the outputs (as in Yang et
-// al. 2022); so one rate does for narrow and wide blocks. PURE; used by heal.c only.
+// al. 2022); so one rate does for narrow and wide blocks. PURE.
 #ifndef WATTLAW_COMPRESS_HEAL_ADAM_H
 #define WATTLAW_COMPRESS_HEAL_ADAM_H
 
