@@ -4,7 +4,7 @@
 // A document is a file; fewer than CALIB_FEW_FILES files are cut into stretches, which are
 // documents then. A question of a task file is one, and so is what the model writes from nothing;
 // what it writes on from a document belongs to that document. Documents that are there twice count
-// once.
+// once. Questions about the same picture are one document.
 #ifndef WATTLAW_COMPRESSOR_CALIB_H
 #define WATTLAW_COMPRESSOR_CALIB_H
 
@@ -33,8 +33,10 @@ enum {
 };
 
 struct calib_options {
-    const char *text_path; // NULL: none
-    const char *task_path; // NULL: none
+    const char *text_path;         // NULL: none
+    const char *const *task_paths; // files; those that came with wattlaw are for the caller to find
+    size_t n_task_paths;
+    const char *task_path; // one more; NULL: none
     // The image encoder of the model, for tasks with pictures (in the file's folder, as
     // docs/tasks.md says); NULL: such tasks are left out, and counted in n_pictures_left_out.
     const char *mmproj_path;
@@ -43,7 +45,10 @@ struct calib_options {
     // tasks stand in for each other when one is absent. One that runs out is made up by the other,
     // then by the model itself where its share is not 0.
     double shares[CALIB_SOURCES];
-    size_t n_tokens;                 // in all; fewer when there is not so much text
+    size_t n_tokens; // in all; fewer when there is not so much text
+    // The most that the model writes itself (one after the other: slow), whatever its share; text
+    // and tasks make up the rest. 0: no limit, nor where there are no text and no tasks.
+    size_t max_self_tokens;
     double held_out;                 // share of them; 0: none
     uint32_t min_length, max_length; // of the sequences that long documents are cut into
     bool
@@ -73,18 +78,24 @@ struct calib_part {
 struct calib {
     struct calib_part calibration, held_out;
     bool has_template; // the model's chat template was applied
+    // Pictures that questions in either part are about; and those whose questions were left out
+    // because there is no encoder, because they are longer than a sequence may be, or because the
+    // model sees a picture in one piece (gemma3), which the compressor does not compute.
     size_t n_pictures, n_pictures_left_out;
 };
 
 // As the parts of the job see it; valid as long as the part is.
 struct compress_text calib_part_text(const struct calib_part *part);
 
-// 40960 tokens, a fifth of them held out, 256 to 512 long, seed 1.
+// 40960 tokens, a fifth of them held out, 256 to 512 long, seed 1; 12288 of the model's own at
+// most.
 void compress_calib_defaults(struct calib_options *options);
 
 // The back ends must be there (worker/backends.h). The model is loaded, and gone again at the end.
 // USAGE: options that contradict each other. INPUT: a file that is empty or is not UTF-8 text, a
-// task file that does not parse, too few documents to hold some out. LIMIT: too much text.
+// task file that does not parse, pictures that cannot be read, too few documents to hold some out,
+// an image encoder that does not fit. LIMIT: too much text, pictures of which each is longer than a
+// sequence may be.
 // *is_done is false after a cancel.
 enum wl_status compress_calib_make(const char *model_path, const struct calib_options *options,
                                    struct calib *out, bool *is_done, struct wl_err *err);

@@ -110,6 +110,19 @@ enum wl_status calib_chat_prompt(const struct calib_chat *chat, const char *prom
     return chat_tokens(chat, prompt, NULL, out, err);
 }
 
+enum wl_status calib_chat_end(const struct calib_chat *chat, size_t n_prompt,
+                              struct calib_tokens *tokens, struct wl_err *err) {
+    size_t n = tokens->n; // what a template puts behind the end is never computed in use
+    while (n > n_prompt && !llama_vocab_is_eog(chat->vocab, tokens->ids[n - 1])) {
+        n--;
+    }
+    if (n > n_prompt) {
+        tokens->n = n;
+        return WL_OK;
+    }
+    return chat->end >= 0 ? calib_tokens_add(tokens, &chat->end, 1, err) : WL_OK;
+}
+
 enum wl_status calib_chat_answered(const struct calib_chat *chat, const char *prompt,
                                    const char *answer, struct calib_tokens *out,
                                    struct wl_err *err) {
@@ -118,18 +131,7 @@ enum wl_status calib_chat_answered(const struct calib_chat *chat, const char *pr
     if (status == WL_OK) {
         status = chat_tokens(chat, prompt, answer, out, err);
     }
-    if (status != WL_OK) {
-        return status;
-    }
-    size_t n = out->n; // what a template puts behind the end is never computed in use
-    while (n > n_prompt && !llama_vocab_is_eog(chat->vocab, out->ids[n - 1])) {
-        n--;
-    }
-    if (n > n_prompt) {
-        out->n = n;
-        return WL_OK;
-    }
-    return chat->end >= 0 ? calib_tokens_add(out, &chat->end, 1, err) : WL_OK;
+    return status == WL_OK ? calib_chat_end(chat, n_prompt, out, err) : status;
 }
 
 // ---- what stands around a text

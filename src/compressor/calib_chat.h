@@ -42,5 +42,8 @@ enum wl_status calib_chat_prompt(const struct calib_chat *chat, const char *prom
 enum wl_status calib_chat_answered(const struct calib_chat *chat, const char *prompt,
                                    const char *answer, struct calib_tokens *out,
                                    struct wl_err *err);
+// Of tokens with an answer, those of the question being the first n_prompt: up to what ends it.
+enum wl_status calib_chat_end(const struct calib_chat *chat, size_t n_prompt,
+                              struct calib_tokens *tokens, struct wl_err *err);
 
 #endif

@@ -21,6 +21,8 @@ enum wl_status calib_part_init(struct calib_part *part, size_t max_tokens, struc
 
 void calib_part_release(struct calib_part *part) {
     free(part->tokens);
+    free(part->positions);
+    free(part->embeddings);
     free(part->is_first);
     free(part->lengths);
     free(part->documents);

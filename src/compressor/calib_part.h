@@ -1,4 +1,5 @@
-// Sequences, collected up to an exact number of tokens.
+// Sequences, collected up to an exact number of tokens. Pictures are in them as rows until all is
+// in its order (calib_image_rows.h).
 #ifndef WATTLAW_COMPRESSOR_CALIB_PART_H
 #define WATTLAW_COMPRESSOR_CALIB_PART_H
 

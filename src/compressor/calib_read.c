@@ -16,8 +16,16 @@ void calib_documents_init(struct calib_documents *documents) {
 
 void calib_documents_release(struct calib_documents *documents) {
     buf_release(&documents->text);
+    calib_pictures_release(&documents->pictures);
+    free(documents->picture_numbers);
     free(documents->items);
     *documents = (struct calib_documents){0};
+}
+
+enum calib_sort calib_document_sort(const struct calib_document *document) {
+    return document->source == CALIB_TEXT ? CALIB_SORT_TEXT
+           : document->n_pictures == 0    ? CALIB_SORT_TASKS
+                                          : CALIB_SORT_PICTURES;
 }
 
 static bool is_blank(const char *text, size_t n) {
@@ -43,8 +51,9 @@ enum wl_status calib_documents_add(struct calib_documents *documents, enum calib
         documents->items = items;
         documents->capacity = capacity;
     }
+    uint32_t group = (uint32_t)documents->n;
     documents->items[documents->n++] = (struct calib_document){
-        .source = source, .at = at, .len = len, .reference_at = reference_at};
+        .source = source, .at = at, .len = len, .reference_at = reference_at, .group = group};
     return WL_OK;
 }
 
@@ -199,66 +208,4 @@ enum wl_status calib_read_text(struct calib_documents *documents, const char *pa
     }
     free(files.begins);
     return status;
-}
-
-// ---- twins
-
-struct twin {
-    uint64_t hash;
-    const char *text;
-    size_t len, index;
-};
-
-static uint64_t hash_of(const char *text, size_t n) { // FNV-1a
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++) {
-        hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3u;
-    }
-    return hash;
-}
-
-static int compare_text(const struct twin *a, const struct twin *b) {
-    if (a->hash != b->hash) {
-        return a->hash < b->hash ? -1 : 1;
-    }
-    if (a->len != b->len) {
-        return a->len < b->len ? -1 : 1;
-    }
-    return memcmp(a->text, b->text, a->len);
-}
-
-static int compare_twins(const void *a, const void *b) {
-    const struct twin *x = a;
-    const struct twin *y = b;
-    int order = compare_text(x, y);
-    return order != 0 ? order : (x->index > y->index) - (x->index < y->index);
-}
-
-enum wl_status calib_documents_drop_twins(struct calib_documents *documents, struct wl_err *err) {
-    struct twin *twins = calloc(documents->n + 1, sizeof *twins);
-    bool *is_twin = calloc(documents->n + 1, sizeof *is_twin);
-    if (!twins || !is_twin) {
-        free(twins);
-        free(is_twin);
-        return wl_err_set(err, WL_MEMORY, "no memory to compare %zu documents", documents->n);
-    }
-    for (size_t i = 0; i < documents->n; i++) {
-        const struct calib_document *document = &documents->items[i];
-        const char *text = buf_text(&documents->text) + document->at;
-        twins[i] = (struct twin){hash_of(text, document->len), text, document->len, i};
-    }
-    qsort(twins, documents->n, sizeof *twins, compare_twins);
-    for (size_t i = 1; i < documents->n; i++) {
-        is_twin[twins[i].index] = compare_text(&twins[i - 1], &twins[i]) == 0;
-    }
-    size_t n = 0;
-    for (size_t i = 0; i < documents->n; i++) {
-        if (!is_twin[i]) {
-            documents->items[n++] = documents->items[i];
-        }
-    }
-    documents->n = n;
-    free(twins);
-    free(is_twin);
-    return WL_OK;
 }

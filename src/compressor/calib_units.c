@@ -4,58 +4,77 @@
 
 // ---- sides
 
-static size_t bytes_of(const struct calib_documents *documents, enum calib_source source) {
-    size_t n_bytes = 0;
-    for (size_t i = 0; i < documents->n; i++) {
-        n_bytes += documents->items[i].source == source ? documents->items[i].len : 0;
+// Of one sort: documents that lead a group, and the bytes of each group.
+struct groups {
+    struct calib_document *items; // all documents
+    uint32_t *order;              // [n] leaders
+    size_t *len;                  // by number of the leader
+    size_t n;
+};
+
+static void find_groups(struct groups *groups, const struct calib_documents *documents,
+                        enum calib_sort sort) {
+    groups->n = 0;
+    for (uint32_t i = 0; i < documents->n; i++) {
+        const struct calib_document *document = &documents->items[i];
+        if (calib_document_sort(document) == sort) {
+            groups->len[document->group] += document->len;
+            if (document->group == i) {
+                groups->order[groups->n++] = i;
+            }
+        }
     }
-    return n_bytes;
 }
 
-// Holds documents out in this order as long as they fit; the smallest when none does.
-static void hold_out(struct calib_documents *documents, const uint32_t *order, size_t n,
-                     double n_bytes) {
+// Holds groups out in this order as long as they fit; the smallest when none does.
+static void hold_out(const struct groups *groups, double share) {
+    double n_bytes = 0;
     double n_held = 0;
     size_t smallest = 0;
-    for (size_t i = 0; i < n; i++) {
-        struct calib_document *document = &documents->items[order[i]];
-        document->is_held_out = n_held + (double)document->len <= n_bytes;
-        n_held += document->is_held_out ? (double)document->len : 0;
-        smallest = document->len < documents->items[order[smallest]].len ? i : smallest;
+    for (size_t i = 0; i < groups->n; i++) {
+        n_bytes += (double)groups->len[groups->order[i]];
+    }
+    for (size_t i = 0; i < groups->n; i++) {
+        size_t len = groups->len[groups->order[i]];
+        bool fits = n_held + (double)len <= share * n_bytes + 0.5;
+        groups->items[groups->order[i]].is_held_out = fits;
+        n_held += fits ? (double)len : 0;
+        smallest = len < groups->len[groups->order[smallest]] ? i : smallest;
     }
     if (n_held == 0) {
-        documents->items[order[smallest]].is_held_out = true;
+        groups->items[groups->order[smallest]].is_held_out = true;
     }
 }
 
 enum wl_status calib_split(struct calib_documents *documents, double held_out, struct rng *rng,
                            struct wl_err *err) {
-    uint32_t *order = calloc(documents->n + 1, sizeof *order);
-    if (!order) {
-        return wl_err_set(err, WL_MEMORY, "no memory for an order of documents");
+    struct groups groups = {.items = documents->items,
+                            .order = calloc(documents->n + 1, sizeof *groups.order),
+                            .len = calloc(documents->n + 1, sizeof *groups.len)};
+    enum wl_status status = WL_OK;
+    if (!groups.order || !groups.len) {
+        status = wl_err_set(err, WL_MEMORY, "no memory for an order of documents");
     }
-    for (int source = 0; source < CALIB_SOURCES && held_out > 0; source++) {
-        size_t n = 0;
-        for (uint32_t i = 0; i < documents->n; i++) {
-            if (documents->items[i].source == (enum calib_source)source) {
-                order[n++] = i;
-            }
-        }
-        rng_shuffle_u32(rng, order, n);
-        if (n > 1) {
-            double n_bytes = (double)bytes_of(documents, (enum calib_source)source);
-            hold_out(documents, order, n, held_out * n_bytes + 0.5);
+    for (int sort = 0; sort < CALIB_SORTS && held_out > 0 && status == WL_OK; sort++) {
+        find_groups(&groups, documents, (enum calib_sort)sort);
+        rng_shuffle_u32(rng, groups.order, groups.n);
+        if (groups.n > 1) {
+            hold_out(&groups, held_out);
         }
     }
-    free(order);
-    return WL_OK;
+    for (size_t i = 0; i < documents->n && status == WL_OK; i++) {
+        struct calib_document *document = &documents->items[i];
+        document->is_held_out = documents->items[document->group].is_held_out;
+    }
+    free(groups.order);
+    free(groups.len);
+    return status;
 }
 
 // ---- units
 
-static bool is_of(const struct calib_document *document, enum calib_source source,
-                  bool is_held_out) {
-    return document->source == source && document->is_held_out == is_held_out;
+static bool is_of(const struct calib_document *document, enum calib_sort sort, bool is_held_out) {
+    return calib_document_sort(document) == sort && document->is_held_out == is_held_out;
 }
 
 // Sections of a document into `items` (NULL: only counted).
@@ -88,20 +107,19 @@ static void shuffle(struct calib_units *units, struct rng *rng) {
 }
 
 enum wl_status calib_units_make(struct calib_units *units, const struct calib_documents *documents,
-                                enum calib_source source, bool is_held_out, size_t section_bytes,
+                                enum calib_sort sort, bool is_held_out, size_t section_bytes,
                                 struct rng *rng, struct wl_err *err) {
     size_t n = 0;
     for (uint32_t i = 0; i < documents->n; i++) {
-        n += is_of(&documents->items[i], source, is_held_out)
-                 ? cut(documents, i, section_bytes, NULL)
-                 : 0;
+        n += is_of(&documents->items[i], sort, is_held_out) ? cut(documents, i, section_bytes, NULL)
+                                                            : 0;
     }
     *units = (struct calib_units){.items = calloc(n + 1, sizeof *units->items)};
     if (!units->items) {
         return wl_err_set(err, WL_MEMORY, "no memory for %zu sections of text", n);
     }
     for (uint32_t i = 0; i < documents->n; i++) {
-        if (is_of(&documents->items[i], source, is_held_out)) {
+        if (is_of(&documents->items[i], sort, is_held_out)) {
             units->n += cut(documents, i, section_bytes, units->items + units->n);
         }
     }

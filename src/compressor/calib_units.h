@@ -21,14 +21,15 @@ struct calib_units {
     size_t next; // for whoever takes them one after the other
 };
 
-// Chooses at random which documents are held out: of each source about that share of the bytes,
-// never more unless there would be none. A source of one document stays for calibration.
+// Chooses at random which documents are held out: of each sort about that share of the bytes, never
+// more unless there would be none. What is about the same picture stays together. A sort of one
+// document stays for calibration.
 enum wl_status calib_split(struct calib_documents *documents, double held_out, struct rng *rng,
                            struct wl_err *err);
 
-// Of one source and side. Text is cut into sections of about `section_bytes`.
+// Of one sort and side. Text is cut into sections of about `section_bytes`.
 enum wl_status calib_units_make(struct calib_units *units, const struct calib_documents *documents,
-                                enum calib_source source, bool is_held_out, size_t section_bytes,
+                                enum calib_sort sort, bool is_held_out, size_t section_bytes,
                                 struct rng *rng, struct wl_err *err);
 void calib_units_release(struct calib_units *units); // zeroed ones are fine
 

@@ -288,7 +288,6 @@ static void take(struct calib_writer *w, struct writings *all, struct calib_part
                  size_t end) {
     while (all->n_taken < all->n && all->items[all->n_taken].is_finished) {
         struct writing *writing = &all->items[all->n_taken++];
-        size_t n_before = part->n_tokens;
         bool is_new = see(w->seen, &writing->tokens);
         if (is_new) {
             calib_part_add(part, writing->origin, writing->tokens.ids, writing->tokens.n, end);
@@ -296,14 +295,25 @@ static void take(struct calib_writer *w, struct writings *all, struct calib_part
         all->n_fruitless = is_new ? 0 : all->n_fruitless + 1;
         all->n_waiting -= writing->tokens.n;
         all->n_done += writing->tokens.n;
-        w->model->watch->share_done += (double)(part->n_tokens - n_before) * w->share_per_token;
         calib_tokens_release(&writing->tokens);
     }
+}
+
+// Tokens in the part and those that wait, which may become fewer again: the bar never goes back.
+static void tell(struct calib_writer *w, const struct writings *all, double begin, size_t n_done,
+                 size_t n_wanted) {
+    size_t n = n_done + all->n_waiting;
+    double share = begin + (double)(n < n_wanted ? n : n_wanted) * w->share_per_token;
+    struct text_watch *watch = w->model->watch;
+    watch->share_done = share > watch->share_done ? share : watch->share_done;
+    watch->share_done = watch->share_done < 1 ? watch->share_done : 1;
 }
 
 enum wl_status calib_write(struct calib_writer *w, struct calib_part *part, size_t end,
                            struct wl_err *err) {
     struct writings all = {0};
+    double share_before = w->model->watch->share_done;
+    size_t n_before = part->n_tokens;
     enum wl_status status = WL_OK;
     for (size_t slot = 0; slot < CALIB_AT_ONCE; slot++) {
         all.slots[slot] = FREE;
@@ -315,6 +325,7 @@ enum wl_status calib_write(struct calib_writer *w, struct calib_part *part, size
         }
         status = step(w, &all, err);
         take(w, &all, part, end);
+        tell(w, &all, share_before, part->n_tokens - n_before, end - n_before);
     }
     for (size_t i = 0; i < all.n; i++) {
         calib_tokens_release(&all.items[i].tokens);

@@ -22,7 +22,7 @@ struct calib_writer {
     struct rng rng;
     uint32_t *next_document; // number for what is written from nothing
     struct calib_seen *seen; // of both sides: nothing is written twice
-    double share_per_token;  // of the whole work
+    double share_per_token;  // of the whole work, for progress
 };
 
 struct calib_seen { // hashes of what was written

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "os/clock.h"
 #include "os/machine.h"
@@ -78,6 +79,7 @@ static enum wl_status load(struct text_model *m, enum text_model_part part, stru
     m->vocab = llama_model_get_vocab(m->model);
     int32_t n_vocab = llama_vocab_n_tokens(m->vocab);
     m->n_vocab = n_vocab > 0 ? (uint32_t)n_vocab : 0;
+    m->n_embd = (uint32_t)llama_model_n_embd_inp(m->model);
     bool is_text =
         m->n_vocab > 0 && llama_model_has_decoder(m->model) && !llama_model_has_encoder(m->model);
     return is_text ? WL_OK
@@ -120,6 +122,17 @@ static enum wl_status check_context(const struct text_model *m, uint32_t n_seque
                             n_sequences, length, MAX_CONTEXT);
 }
 
+static enum wl_status make_batch(struct text_model *m, struct wl_err *err) {
+    enum llama_rope_type rope = llama_model_rope_type(m->model);
+    bool is_mrope = rope == LLAMA_ROPE_TYPE_MROPE || rope == LLAMA_ROPE_TYPE_IMROPE;
+    m->n_axes = is_mrope ? 4 : 1;
+    m->row_axes = calloc(m->max_batch, m->n_axes * sizeof *m->row_axes);
+    m->batch = llama_batch_init((int32_t)m->max_batch, 0, 1);
+    m->batch.n_tokens = 0;
+    return m->batch.token && m->row_axes ? WL_OK
+                                         : wl_err_set(err, WL_MEMORY, "no memory for a batch");
+}
+
 enum wl_status text_model_start(struct text_model *m, uint32_t n_sequences,
                                 uint32_t sequence_length, int32_t threads, struct wl_err *err) {
     enum wl_status status = check_context(m, n_sequences, sequence_length, err);
@@ -146,9 +159,7 @@ enum wl_status text_model_start(struct text_model *m, uint32_t n_sequences,
         return wl_err_set(err, WL_MEMORY, "cannot make a context for the model '%.300s': %s",
                           m->path, *reason ? reason : "llama.cpp gave no reason");
     }
-    m->batch = llama_batch_init((int32_t)m->max_batch, 0, 1);
-    m->batch.n_tokens = 0;
-    return m->batch.token ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for a batch");
+    return make_batch(m, err);
 }
 
 void text_model_unload(struct text_model *m) {
@@ -156,6 +167,7 @@ void text_model_unload(struct text_model *m) {
         llama_batch_free(m->batch);
         llama_free(m->ctx);
     }
+    free(m->row_axes);
     if (m->model) {
         llama_model_free(m->model);
     }
@@ -173,14 +185,12 @@ void text_model_add(struct text_model *m, int32_t token, uint32_t position, uint
     batch->logits[i] = has_logits;
 }
 
-enum wl_status text_model_run(struct text_model *m, struct wl_err *err) {
+static enum wl_status compute(struct text_model *m, struct llama_batch batch, struct wl_err *err) {
     if (text_watch_stops(m->watch)) {
         return stopped(m, err);
     }
-    int32_t n_tokens = m->batch.n_tokens;
     log_clear();
-    int32_t code = llama_decode(m->ctx, m->batch);
-    m->batch.n_tokens = 0;
+    int32_t code = llama_decode(m->ctx, batch);
     log_mute(false);
     if (m->watch->is_stopped) {
         return stopped(m, err);
@@ -189,9 +199,33 @@ enum wl_status text_model_run(struct text_model *m, struct wl_err *err) {
         const char *reason = log_reason();
         return wl_err_set(err, WL_FAILED,
                           "'%.300s': llama.cpp could not compute %d tokens (code %d): %s", m->path,
-                          n_tokens, code, *reason ? reason : "it gave no reason");
+                          batch.n_tokens, code, *reason ? reason : "it gave no reason");
     }
     return WL_OK;
+}
+
+enum wl_status text_model_run(struct text_model *m, struct wl_err *err) {
+    enum wl_status status = compute(m, m->batch, err);
+    m->batch.n_tokens = 0;
+    return status;
+}
+
+enum wl_status text_model_run_rows(struct text_model *m, const struct text_rows *rows,
+                                   struct wl_err *err) {
+    struct llama_batch batch = m->batch; // its arrays but for tokens and positions
+    batch.n_tokens = (int32_t)rows->n;
+    batch.token = NULL;
+    batch.embd = (float *)rows->rows; // only read
+    batch.pos = m->row_axes;
+    for (uint32_t i = 0; i < rows->n; i++) {
+        for (uint32_t axis = 0; axis < m->n_axes; axis++) {
+            batch.pos[axis * rows->n + i] = rows->positions[axis * rows->stride + i];
+        }
+        batch.n_seq_id[i] = 1;
+        batch.seq_id[i][0] = 0;
+        batch.logits[i] = rows->has_logits && i + 1 == rows->n;
+    }
+    return compute(m, batch, err);
 }
 
 enum wl_status text_model_logits(const struct text_model *m, uint32_t i, const float **out,

@@ -26,10 +26,13 @@ struct text_model {
     struct llama_model *model;
     const struct llama_vocab *vocab;
     uint32_t n_vocab;
+    uint32_t n_embd;           // of a row in place of a token
     uint32_t n_ctx_train;      // 0: the file does not say
     struct llama_context *ctx; // from text_model_start
     struct llama_batch batch;
     uint32_t max_batch;
+    uint32_t n_axes;     // positions of a row: 4 for M-RoPE, else 1
+    llama_pos *row_axes; // [n_axes][max_batch]
 };
 
 enum text_model_part { TEXT_MODEL_VOCABULARY, TEXT_MODEL_WHOLE };
@@ -49,7 +52,18 @@ void text_model_unload(struct text_model *model); // zeroed ones are fine
 void text_model_add(struct text_model *model, int32_t token, uint32_t position, uint32_t sequence,
                     bool has_logits);
 enum wl_status text_model_run(struct text_model *model, struct wl_err *err);
-// Of the token that was number `i` in the batch that ran last: [n_vocab], until the next run.
+// Rows in place of tokens, the batch being empty: at most max_batch of sequence 0, run at once.
+struct text_rows {
+    const float *rows;        // [n][n_embd]
+    const int32_t *positions; // of M-RoPE's axes: those of row i are at i, stride + i, ...
+    size_t stride;
+    uint32_t n;
+    bool has_logits; // of the last one
+};
+enum wl_status text_model_run_rows(struct text_model *model, const struct text_rows *rows,
+                                   struct wl_err *err);
+// Of the token or row that was number `i` in the batch that ran last: [n_vocab], until the next
+// run.
 enum wl_status text_model_logits(const struct text_model *model, uint32_t i, const float **out,
                                  struct wl_err *err);
 // The sequence begins anew.

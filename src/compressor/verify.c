@@ -24,6 +24,7 @@ struct verify {
     struct verify_tally tally;
     FILE *scratch;
     bool *is_left_out;           // [n_sequences]
+    uint32_t n_embd;             // of the original; the width of image tokens
     size_t n_judged, n_seen;     // tokens of one side; tokens of both sides so far
     size_t n_sequences, longest; // that are judged
     size_t n_gone;               // sequences with a token that is gone
@@ -36,21 +37,35 @@ static uint32_t first_judged(const struct verify *v) {
     return v->options->skip > 0 ? v->options->skip : 1;
 }
 
+static bool is_image(int32_t token) {
+    return token == COMPRESS_IMAGE_TOKEN;
+}
+
 static enum wl_status check_text(const struct compress_text *text, struct wl_err *err) {
-    size_t n = 0;
+    size_t n = 0, n_image = 0;
     for (size_t s = 0; s < text->n_sequences; s++) {
         n += text->lengths[s];
     }
-    return n == text->n_tokens
+    if (n != text->n_tokens) {
+        return wl_err_set(err, WL_INPUT, "%zu sequences have %zu tokens, expected %zu",
+                          text->n_sequences, n, text->n_tokens);
+    }
+    for (size_t i = 0; i < n && text->embeddings && text->positions; i++) {
+        n_image += is_image(text->tokens[i]);
+    }
+    return n_image == text->n_image_tokens
                ? WL_OK
-               : wl_err_set(err, WL_INPUT, "%zu sequences have %zu tokens, expected %zu",
-                            text->n_sequences, n, text->n_tokens);
+               : wl_err_set(err, WL_INPUT,
+                            "%zu tokens are parts of images, expected %zu with their embeddings "
+                            "and positions",
+                            n_image, text->n_image_tokens);
 }
 
 static enum wl_status check_tokens(const struct verify *v, struct wl_err *err) {
     for (size_t i = 0; i < v->text->n_tokens; i++) {
         int32_t token = v->text->tokens[i];
-        if (token < 0 || (uint32_t)token >= v->shape.n_vocab) {
+        bool is_there = token >= 0 && (uint32_t)token < v->shape.n_vocab;
+        if (!is_there && !(is_image(token) && v->text->n_image_tokens > 0)) {
             return wl_err_set(err, WL_INPUT,
                               "token %zu of the text is %" PRId32 ", but '%s' has %" PRIu32
                               " tokens",
@@ -62,23 +77,31 @@ static enum wl_status check_tokens(const struct verify *v, struct wl_err *err) {
 
 static bool has_gone_token(const struct verify *v, const int32_t *tokens, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
-        if (verify_shape_new_id(&v->shape, tokens[i]) < 0) {
+        if (!is_image(tokens[i]) && verify_shape_new_id(&v->shape, tokens[i]) < 0) {
             return true;
         }
     }
     return false;
 }
 
+static uint32_t count_judged(const struct verify *v, const int32_t *tokens, uint32_t n) {
+    uint32_t n_judged = 0;
+    for (uint32_t i = first_judged(v); i < n; i++) {
+        n_judged += !is_image(tokens[i]);
+    }
+    return n_judged;
+}
+
 static enum wl_status choose_sequences(struct verify *v, struct wl_err *err) {
     const int32_t *tokens = v->text->tokens;
     for (size_t s = 0; s < v->text->n_sequences; s++) {
         uint32_t length = v->text->lengths[s];
-        bool is_short = length <= first_judged(v);
+        uint32_t n_judged = count_judged(v, tokens, length);
         bool is_gone = has_gone_token(v, tokens, length);
-        v->is_left_out[s] = is_short || is_gone;
+        v->is_left_out[s] = n_judged == 0 || is_gone;
         v->n_gone += is_gone;
         if (!v->is_left_out[s]) {
-            v->n_judged += length - first_judged(v);
+            v->n_judged += n_judged;
             v->n_sequences++;
             v->longest = length > v->longest ? length : v->longest;
         }
@@ -127,18 +150,35 @@ static enum wl_status judge(struct verify *v, const float *logits, int32_t token
 
 // ---- one sequence
 
-// Tokens begin .. end of a sequence are in the batch that ran; each foretells the next one.
-static enum wl_status see_batch(struct verify *v, enum side side, const int32_t *tokens,
-                                uint32_t begin, uint32_t end, struct wl_err *err) {
-    for (uint32_t i = begin; i < end; i++) {
+struct sequence {
+    const int32_t *tokens;
+    uint32_t length;
+    size_t first;      // of its tokens in the text
+    const float *rows; // of its next image token
+};
+
+// Of tokens begin .. end, all of text or all parts of images, which are run together.
+struct stretch {
+    uint32_t begin, end;
+};
+
+static bool is_judged(const struct verify *v, const struct sequence *sequence, uint32_t i) {
+    return i + 1 >= first_judged(v) && i + 1 < sequence->length &&
+           !is_image(sequence->tokens[i + 1]);
+}
+
+// Each token that ran foretells the next one.
+static enum wl_status see_stretch(struct verify *v, enum side side, const struct sequence *sequence,
+                                  struct stretch at, struct wl_err *err) {
+    for (uint32_t i = at.begin; i < at.end; i++) {
         const float *logits;
-        if (i + 1 < first_judged(v)) {
+        if (!is_judged(v, sequence, i)) {
             continue;
         }
-        enum wl_status status = text_model_logits(&v->model, i - begin, &logits, err);
+        int32_t next = sequence->tokens[i + 1];
+        enum wl_status status = text_model_logits(&v->model, i - at.begin, &logits, err);
         if (status == WL_OK) {
-            status = side == ORIGINAL ? keep(v, logits, tokens[i + 1], err)
-                                      : judge(v, logits, tokens[i + 1], err);
+            status = side == ORIGINAL ? keep(v, logits, next, err) : judge(v, logits, next, err);
         }
         if (status != WL_OK) {
             return status;
@@ -149,40 +189,79 @@ static enum wl_status see_batch(struct verify *v, enum side side, const int32_t 
     return WL_OK;
 }
 
-static enum wl_status run_sequence(struct verify *v, enum side side, const int32_t *tokens,
-                                   uint32_t length, struct wl_err *err) {
-    uint32_t n = length - 1; // nothing follows the last one
+static enum wl_status run_text(struct verify *v, enum side side, const struct sequence *sequence,
+                               struct stretch at, struct wl_err *err) {
+    const int32_t *positions = v->text->positions;
+    for (uint32_t i = at.begin; i < at.end; i++) {
+        int32_t token = sequence->tokens[i];
+        token = side == CHANGED ? verify_shape_new_id(&v->shape, token) : token;
+        uint32_t position = positions ? (uint32_t)positions[sequence->first + i] : i;
+        text_model_add(&v->model, token, position, 0, is_judged(v, sequence, i));
+    }
+    return text_model_run(&v->model, err);
+}
+
+static enum wl_status run_image(struct verify *v, struct sequence *sequence, struct stretch at,
+                                struct wl_err *err) {
+    struct text_rows rows = {.rows = sequence->rows,
+                             .positions = v->text->positions + sequence->first + at.begin,
+                             .stride = v->text->n_tokens,
+                             .n = at.end - at.begin,
+                             .has_logits = is_judged(v, sequence, at.end - 1)};
+    sequence->rows += (size_t)rows.n * v->n_embd;
+    return text_model_run_rows(&v->model, &rows, err);
+}
+
+static enum wl_status run_sequence(struct verify *v, enum side side, struct sequence *sequence,
+                                   struct wl_err *err) {
+    const int32_t *tokens = sequence->tokens;
+    uint32_t n = sequence->length - 1; // nothing follows the last one
     text_model_forget(&v->model, 0);
-    for (uint32_t begin = 0; begin < n;) {
-        uint32_t end = n - begin > v->model.max_batch ? begin + v->model.max_batch : n;
-        for (uint32_t i = begin; i < end; i++) {
-            int32_t token = side == CHANGED ? verify_shape_new_id(&v->shape, tokens[i]) : tokens[i];
-            text_model_add(&v->model, token, i, 0, i + 1 >= first_judged(v));
+    for (struct stretch at = {0}; at.begin < n; at.begin = at.end) {
+        bool is_of_image = is_image(tokens[at.begin]);
+        at.end = at.begin;
+        while (at.end < n && at.end - at.begin < v->model.max_batch &&
+               is_image(tokens[at.end]) == is_of_image) {
+            at.end++;
         }
-        enum wl_status status = text_model_run(&v->model, err);
+        enum wl_status status =
+            is_of_image ? run_image(v, sequence, at, err) : run_text(v, side, sequence, at, err);
         if (status == WL_OK) {
-            status = see_batch(v, side, tokens, begin, end, err);
+            status = see_stretch(v, side, sequence, at, err);
         }
         if (status != WL_OK) {
             return status;
         }
-        begin = end;
     }
     return WL_OK;
 }
 
+static size_t count_images(const int32_t *tokens, uint32_t n) {
+    size_t n_image = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        n_image += is_image(tokens[i]);
+    }
+    return n_image;
+}
+
 static enum wl_status run_sequences(struct verify *v, enum side side, struct wl_err *err) {
-    const int32_t *tokens = v->text->tokens;
+    const struct compress_text *text = v->text;
+    const float *changed = v->options->changed_embeddings;
+    const float *rows = side == CHANGED && changed ? changed : text->embeddings;
+    size_t first = 0;
     enum wl_status status =
         text_model_start(&v->model, 1, (uint32_t)v->longest, v->options->threads, err);
-    for (size_t s = 0; s < v->text->n_sequences && status == WL_OK; s++) {
+    for (size_t s = 0; s < text->n_sequences && status == WL_OK; s++) {
+        struct sequence sequence = {text->tokens + first, text->lengths[s], first, rows};
+        size_t n_image = count_images(sequence.tokens, sequence.length);
         if (!v->is_left_out[s]) {
             if (side == CHANGED) {
-                verify_tally_begin(&v->tally);
+                verify_tally_begin(&v->tally, n_image > 0);
             }
-            status = run_sequence(v, side, tokens, v->text->lengths[s], err);
+            status = run_sequence(v, side, &sequence, err);
         }
-        tokens += v->text->lengths[s];
+        rows = rows ? rows + n_image * v->n_embd : NULL;
+        first += sequence.length;
     }
     return status;
 }
@@ -211,6 +290,7 @@ static enum wl_status open_scratch(struct verify *v, struct wl_err *err) {
 }
 
 static enum wl_status prepare(struct verify *v, struct wl_err *err) {
+    v->n_embd = v->model.n_embd;
     enum wl_status status =
         verify_shape_init(&v->shape, v->model.n_vocab, v->options->new_ids, err);
     if (status == WL_OK) {
@@ -258,11 +338,23 @@ static enum wl_status check_vocabulary(struct verify *v, struct wl_err *err) {
     return WL_OK;
 }
 
+static enum wl_status check_width(const struct verify *v, struct wl_err *err) {
+    bool fits = v->text->n_image_tokens == 0 || v->model.n_embd == v->n_embd;
+    return fits ? WL_OK
+                : wl_err_set(err, WL_INPUT,
+                             "'%s' takes %" PRIu32 " values for a part of an image, expected "
+                             "%" PRIu32,
+                             v->model.path, v->model.n_embd, v->n_embd);
+}
+
 static enum wl_status run_changed(struct verify *v, const char *path, struct wl_err *err) {
     rewind(v->scratch);
     enum wl_status status = text_model_load(&v->model, path, TEXT_MODEL_WHOLE, &v->watch, err);
     if (status == WL_OK) {
         status = check_vocabulary(v, err);
+    }
+    if (status == WL_OK) {
+        status = check_width(v, err);
     }
     if (status == WL_OK) {
         status = run_sequences(v, CHANGED, err);

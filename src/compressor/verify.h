@@ -6,6 +6,8 @@
 // divergence is exact on those and one bucket, a lower bound that is tight when the rest is small;
 // the mass that fell into the bucket is told. Of small vocabularies (VERIFY_WHOLE_VOCABULARY) all
 // is kept, and the divergence is exact.
+//
+// Judged are tokens of text, those behind images among them; parts of images are only seen.
 #ifndef WATTLAW_COMPRESSOR_VERIFY_H
 #define WATTLAW_COMPRESSOR_VERIFY_H
 
@@ -31,6 +33,8 @@ struct verify_result {
     size_t n_left_out; // sequences with a token that is gone
     struct verify_side original, changed;
     double kl_mean, kl_sem, kl_median, kl_p99, kl_max; // nats; sem over sequences
+    size_t n_image;                                    // judged tokens of sequences with pictures
+    double kl_image;                                   // their mean; NaN when there are none
     double top1_share;                                 // same likeliest token
     double rest_mass;                                  // mean of the bucket
     double lost_mass;                                  // mean of the tokens that are gone
@@ -45,13 +49,17 @@ struct verify_options {
     // same. Sequences with a token that is gone are left out; for the divergence p is renormalised
     // on what is left, the original's perplexity is that of the file as it is.
     const int32_t *new_ids;
+    // What the changed model's own image encoder gives for the same pictures, as text->embeddings;
+    // NULL: the same.
+    const float *changed_embeddings;
     bool (*go_on)(void *context, double share_done); // false: cancelled
     void *context;
 };
 
 // The back ends must be there (worker/backends.h). *is_done is false after a cancel. INPUT: a file
-// that does not load, vocabularies that do not fit, a token outside of the vocabulary, nothing to
-// judge, or a model whose logits are not numbers. LIMIT: a sequence longer than the model knows.
+// that does not load, vocabularies or widths that do not fit, a token outside of the vocabulary,
+// nothing to judge, or a model whose logits are not numbers. LIMIT: a sequence longer than the
+// model knows.
 enum wl_status compress_verify(const char *original_path, const char *changed_path,
                                const struct compress_text *text,
                                const struct verify_options *options, struct verify_result *out,

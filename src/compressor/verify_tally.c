@@ -23,8 +23,8 @@ void verify_tally_release(struct verify_tally *tally) {
     *tally = (struct verify_tally){0};
 }
 
-void verify_tally_begin(struct verify_tally *tally) {
-    tally->n_sequences++;
+void verify_tally_begin(struct verify_tally *tally, bool has_image) {
+    tally->sequences[tally->n_sequences++].has_image = has_image;
 }
 
 void verify_tally_add(struct verify_tally *tally, const struct verify_record *record,
@@ -95,6 +95,17 @@ static double quantile(const double *sorted, size_t n, double share) {
     return sorted[below] + (at - (double)below) * (sorted[above] - sorted[below]);
 }
 
+static void add_images(const struct verify_tally *tally, struct verify_result *out) {
+    double n = 0;
+    double kl = 0;
+    for (size_t i = 0; i < tally->n_sequences; i++) {
+        n += tally->sequences[i].has_image ? tally->sequences[i].n : 0;
+        kl += tally->sequences[i].has_image ? tally->sequences[i].kl : 0;
+    }
+    out->n_image = (size_t)n;
+    out->kl_image = n > 0 ? kl / n : NAN;
+}
+
 void verify_tally_result(struct verify_tally *tally, struct verify_result *out) {
     struct mean nll_original = mean_of(tally, original);
     struct mean nll_changed = mean_of(tally, changed);
@@ -117,4 +128,5 @@ void verify_tally_result(struct verify_tally *tally, struct verify_result *out) 
         .log_ppl_ratio = ratio.mean,
         .log_ppl_ratio_sem = ratio.sem,
     };
+    add_images(tally, out);
 }

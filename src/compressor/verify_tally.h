@@ -7,6 +7,7 @@
 
 struct verify_sums { // of one sequence
     double n, nll_original, nll_changed, kl;
+    bool has_image;
 };
 
 struct verify_tally {
@@ -23,7 +24,7 @@ enum wl_status verify_tally_init(struct verify_tally *tally, size_t n_sequences,
                                  struct wl_err *err);
 void verify_tally_release(struct verify_tally *tally); // zeroed ones are fine
 
-void verify_tally_begin(struct verify_tally *tally); // a sequence
+void verify_tally_begin(struct verify_tally *tally, bool has_image); // a sequence
 void verify_tally_add(struct verify_tally *tally, const struct verify_record *record,
                       const struct verify_difference *difference);
 // Sorts the divergences. Needs at least one token.

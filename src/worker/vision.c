@@ -63,7 +63,7 @@ static void adapt_stride(struct vision_watch *watch) {
 static bool on_node(struct ggml_tensor *node, bool is_question, void *context) {
     (void)node;
     struct vision_watch *watch = context;
-    if (!watch->interrupt) {
+    if (!watch->must_stop) {
         return !is_question;
     }
     if (is_question) {
@@ -72,7 +72,7 @@ static bool on_node(struct ggml_tensor *node, bool is_question, void *context) {
         return is_wanted;
     }
     adapt_stride(watch);
-    return !interrupt_look(watch->interrupt);
+    return !watch->must_stop(watch->context);
 }
 
 static bool is_below_minimum(void) {
@@ -237,9 +237,21 @@ void vision_close(struct vision *vision) {
     *vision = (struct vision){0};
 }
 
+void vision_set_watch(const struct vision *vision, bool (*must_stop)(void *context),
+                      void *context) {
+    *vision->watch = (struct vision_watch){.must_stop = must_stop,
+                                           .context = context,
+                                           .stride = 1,
+                                           .countdown = 1,
+                                           .last_ns = os_now_ns()};
+}
+
+static bool look(void *context) {
+    return interrupt_look(context);
+}
+
 void vision_set_interrupt(const struct vision *vision, struct interrupt *interrupt) {
-    *vision->watch = (struct vision_watch){
-        .interrupt = interrupt, .stride = 1, .countdown = 1, .last_ns = os_now_ns()};
+    vision_set_watch(vision, interrupt ? look : NULL, interrupt);
 }
 
 uint32_t vision_cell(const struct vision *vision) {

@@ -18,8 +18,9 @@
 
 // How encoding is interrupted: libmtmd computes the graph in pieces and asks between them.
 struct vision_watch {
-    struct interrupt *interrupt; // NULL while nobody may interrupt
-    uint32_t stride;             // nodes of a piece, adapted to how long one takes
+    bool (*must_stop)(void *context); // NULL while nobody may interrupt
+    void *context;
+    uint32_t stride; // nodes of a piece, adapted to how long one takes
     uint32_t countdown;
     int64_t last_ns;
 };
@@ -63,6 +64,8 @@ void vision_close(struct vision *vision);
 
 // While `interrupt` is set, encoding looks at it between parts of the graph; NULL ends that.
 void vision_set_interrupt(const struct vision *vision, struct interrupt *interrupt);
+// The same with a question of the caller's; NULL ends that.
+void vision_set_watch(const struct vision *vision, bool (*must_stop)(void *context), void *context);
 
 // Pixels per side of the square that one token stands for; 0 when that varies.
 uint32_t vision_cell(const struct vision *vision);

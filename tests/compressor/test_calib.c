@@ -10,6 +10,7 @@
 enum { N_FILES = 24, N_TASKS = 60, MAX_LENGTH = 96, MIN_LENGTH = 48 };
 
 static char model_path[OS_PATH_BYTES], folder[OS_PATH_BYTES], task_path[OS_PATH_BYTES];
+static const char *task_paths[] = {task_path};
 static struct llama_model *model; // to look at tokens, without the code under test
 static const struct llama_vocab *vocab;
 
@@ -38,7 +39,8 @@ static struct calib_options small_options(void) {
     struct calib_options options;
     compress_calib_defaults(&options);
     options.text_path = folder;
-    options.task_path = task_path;
+    options.task_paths = task_paths;
+    options.n_task_paths = 1;
     options.n_tokens = 5000;
     options.min_length = MIN_LENGTH;
     options.max_length = MAX_LENGTH;
@@ -200,7 +202,7 @@ static void text_is_a_message(void) {
     static const char BEFORE[] = "<|im_start|>user\n";
     static const char AFTER[] = "<|im_end|>\n<|im_start|>assistant\n";
     struct calib_options options = small_options();
-    options.task_path = NULL;
+    options.n_task_paths = 0;
     options.shares[CALIB_TEXT] = 1;
     for (int round = 0; round < 2; round++) {
         size_t n_short = 0;
@@ -228,7 +230,8 @@ static void text_is_a_message(void) {
 
 static void writes_itself(void) {
     struct calib_options options = small_options();
-    options.text_path = options.task_path = NULL;
+    options.text_path = NULL;
+    options.n_task_paths = 0;
     options.n_tokens = 2500;
     struct calib a = make(&options);
     check_part(&a.calibration, 2000, MAX_LENGTH);
@@ -299,8 +302,11 @@ static void nothing_held_out(void) {
 static void long_sequences_of_the_shipped_tasks(void) {
     struct calib_options options;
     char path[OS_PATH_BYTES];
+    const char *paths[] = {path};
     compress_calib_defaults(&options);
-    options.task_path = test_path(path, source_dir(), "models/tasks/text.jsonl");
+    test_path(path, source_dir(), "models/tasks/calib-text.jsonl");
+    options.task_paths = paths;
+    options.n_task_paths = 1;
     if (!os_exists(path)) {
         printf("without the shipped tasks: there is no '%s'\n", path);
         return;
@@ -318,6 +324,71 @@ static void long_sequences_of_the_shipped_tasks(void) {
     compress_calib_release(&calib);
 }
 
+// More than the limit is made up by text, where there is some.
+static void the_model_writes_no_more_than_it_may(void) {
+    struct calib_options options = small_options();
+    options.max_self_tokens = 200;
+    struct calib calib = make(&options);
+    check_part(&calib.calibration, 4000, MAX_LENGTH);
+    check_part(&calib.held_out, 1000, MAX_LENGTH);
+    CHECK(calib.calibration.n_from[CALIB_SELF] == 160 && calib.held_out.n_from[CALIB_SELF] == 40);
+    compress_calib_release(&calib);
+    options.text_path = NULL;
+    options.n_task_paths = 0;
+    options.n_tokens = 1000;
+    calib = make(&options);
+    CHECK(calib.calibration.n_from[CALIB_SELF] == 800);
+    compress_calib_release(&calib);
+}
+
+// Of two files, questions that are in both count once.
+static void several_task_files(void) {
+    char path[OS_PATH_BYTES];
+    const char *paths[] = {task_path, path};
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    for (int i = N_TASKS - 5; i < N_TASKS + 5; i++) {
+        buf_printf(&text, "{\"prompt\": \"Q%03d. How many?\", \"reference\": \"%d\"}\n", i, i);
+    }
+    snprintf(path, sizeof path, "%.4000s-more.jsonl", folder);
+    test_write(path, buf_text(&text), text.len);
+    struct calib_options options = small_options();
+    options.text_path = NULL;
+    options.task_paths = paths;
+    options.n_task_paths = 2;
+    options.shares[CALIB_TASKS] = 1;
+    options.n_tokens = 100000;
+    struct calib calib = make(&options);
+    CHECK(calib.calibration.n_sequences + calib.held_out.n_sequences == N_TASKS + 5);
+    compress_calib_release(&calib);
+    buf_release(&text);
+    unlink(path);
+}
+
+struct told {
+    double share;
+    int n, n_back;
+};
+
+static bool hear(void *context, double share_done) {
+    struct told *told = context;
+    told->n++;
+    told->n_back += share_done < told->share;
+    told->share = share_done;
+    return share_done >= 0 && share_done <= 1;
+}
+
+static void tells_how_far_it_is(void) {
+    struct calib_options options = small_options();
+    struct told told = {0};
+    options.shares[CALIB_TEXT] = options.shares[CALIB_SELF] = 0.5;
+    options.go_on = hear;
+    options.context = &told;
+    struct calib calib = make(&options);
+    CHECK(told.n > 0 && told.n_back == 0 && told.share > 0.5);
+    compress_calib_release(&calib);
+}
+
 static bool stop_later(void *context, double share_done) {
     int *n_asked = context;
     CHECK(share_done >= 0 && share_done <= 1);
@@ -330,7 +401,8 @@ static void cancels(void) {
     struct wl_err err = {0};
     bool is_done = true;
     int n_asked = 0;
-    options.text_path = options.task_path = NULL; // all of it must be computed
+    options.text_path = NULL; // all of it must be computed
+    options.n_task_paths = 0;
     options.n_tokens = 1000000;
     options.go_on = stop_later;
     options.context = &n_asked;
@@ -363,7 +435,7 @@ static void says_what_is_wrong(void) {
     o.shares[CALIB_TEXT] = -1;
     refuses(&o, WL_USAGE, "share of text");
     o = good;
-    o.task_path = NULL;
+    o.n_task_paths = 0;
     o.shares[CALIB_TASKS] = 1;
     refuses(&o, WL_USAGE, "tasks has a share");
     o = good;
@@ -374,7 +446,7 @@ static void says_what_is_wrong(void) {
     refuses(&good, WL_INPUT, "note-bad.txt");
     o = good;
     o.text_path = path;
-    o.task_path = NULL;
+    o.n_task_paths = 0;
     o.shares[CALIB_TEXT] = 1;
     test_write(path, "One short note.", 15);
     refuses(&o, WL_INPUT, "hold some out");
@@ -426,6 +498,9 @@ int main(void) {
     writes_itself();
     answers_questions();
     nothing_held_out();
+    the_model_writes_no_more_than_it_may();
+    several_task_files();
+    tells_how_far_it_is();
     long_sequences_of_the_shipped_tasks();
     cancels();
     says_what_is_wrong();

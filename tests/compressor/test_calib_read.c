@@ -221,8 +221,9 @@ static void splits_are_exact(void) {
         struct calib_units sides[2];
         for (int side = 0; side < 2; side++) { // every byte on one side, in sections
             size_t n_bytes = 0;
-            CHECK_OK(calib_units_make(&sides[side], &documents, CALIB_TEXT, side, 16, &rng, &err),
-                     err);
+            CHECK_OK(
+                calib_units_make(&sides[side], &documents, CALIB_SORT_TEXT, side, 16, &rng, &err),
+                err);
             for (size_t k = 0; k < sides[side].n; k++) {
                 const struct calib_unit *unit = &sides[side].items[k];
                 CHECK(documents.items[unit->document].is_held_out == (side == 1));
