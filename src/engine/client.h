@@ -34,8 +34,8 @@ struct engine_wait {
 
 // Which program answers: the requests are grouped by it. Default: the engine.
 enum engine_program {
-    ENGINE_PROGRAM_ENGINE,     // wattlaw-engine: all but engine_compress
-    ENGINE_PROGRAM_COMPRESSOR, // wattlaw-compressor: engine_compress, engine_ping
+    ENGINE_PROGRAM_ENGINE,     // wattlaw-engine: all but those of the compressor
+    ENGINE_PROGRAM_COMPRESSOR, // wattlaw-compressor: engine_compress, engine_analyze, engine_ping
 };
 
 struct engine_options {
@@ -294,5 +294,28 @@ enum wl_status engine_compress(struct engine *engine, const struct engine_compre
                                void *context, struct engine_compress_result *out,
                                struct wl_err *err);
 void engine_compress_result_release(struct engine_compress_result *result);
+
+// What each part of a model is worth (docs/protocol.md, ANALYZE). Zeros and NULL mean the
+// compressor's own defaults.
+struct engine_analyze_options {
+    const char *path;     // only read
+    const char *text;     // calibration: a file or a folder
+    const char *tasks;    // a task file
+    uint32_t n_tokens;    // of calibration
+    uint32_t n_tokens_kl; // held-out tokens that divergences are of
+    bool with_bonds;      // the spectra of tensor trains too
+    uint32_t threads;
+    uint64_t seed;           // 0 is one of them
+    bool is_forced;          // weights of few bits too
+    const char *scratch;     // folder for large temporary files
+    struct engine_wait wait; // defaults: no total, silence 2 h (a large block is silent)
+};
+
+// *out is the answer, an object and a new reference; what is in it is still to be checked
+// (report/analysis.h reads it). INTERRUPTED after a cancel. `on_progress` (done in 0..1) may be
+// NULL.
+enum wl_status engine_analyze(struct engine *engine, const struct engine_analyze_options *options,
+                              void (*on_progress)(void *context, const char *what, double done),
+                              void *context, json_t **out, struct wl_err *err);
 
 #endif
