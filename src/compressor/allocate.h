@@ -7,17 +7,10 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "compress/budget.h"
 #include "compressor/analysis.h"
 #include "compressor/costs.h"
 #include "compressor/plan.h"
-
-enum allocate_budget {
-    ALLOCATE_WEIGHTS, // share of the block weights that stays
-    ALLOCATE_BYTES,   // of the file, with the types it has
-    ALLOCATE_DECODE,  // generated tokens a second, at least
-    ALLOCATE_PROMPT,  // prompt tokens a second, at least
-    ALLOCATE_JOULES,  // of an answer: n_prompt and n_decode tokens, at most
-};
 
 struct allocate_options {
     enum allocate_budget kind;
@@ -36,13 +29,15 @@ struct allocate_result {
     double cost;         // in units of the budget
 };
 
-// LIMIT: the budget is below what is possible; the message tells the least. UNSUPPORTED: `may_mix`
-// alone is asked for, and the architecture has no twin (relabel.h); then a uniform plan is made.
+// LIMIT: the budget is below what is possible; the message tells the least. Where the architecture
+// has no twin (relabel.h) the plan is a uniform one, whatever may_mix says. `costs` may be NULL for
+// budgets of weights and bytes. INPUT: an analysis of another model. What the plan says passes
+// plan_check.
 enum wl_status allocate_plan(const struct compress_source *source, const struct analysis *analysis,
                              const struct costs *costs, const struct allocate_options *options,
                              struct plan *plan, struct allocate_result *result, struct wl_err *err);
 
-// "0.5", "50%", "600MB", "1.2GB", "20tok/s", "100ptok/s" (prompt), "1.5J". USAGE tells the forms.
+// The forms of compress/budget.h.
 enum wl_status allocate_parse(const char *text, enum allocate_budget *kind, double *budget,
                               struct wl_err *err);
 
