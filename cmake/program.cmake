@@ -29,9 +29,9 @@ install(FILES "${CMAKE_BINARY_DIR}/generated/_wattlaw"
   DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
 
 # What comes with the program: the built-in models and their task files, found from bin/ as
-# ../share/wattlaw/{models,tasks}, in the build tree as well.
+# ../share/wattlaw/{models,tasks,recipe}, in the build tree as well.
 file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/share/wattlaw")
-foreach(pair "builtin;models" "tasks;tasks")
+foreach(pair "builtin;models" "tasks;tasks" "recipe;recipe")
   list(GET pair 0 source)
   list(GET pair 1 name)
   if(NOT EXISTS "${CMAKE_BINARY_DIR}/share/wattlaw/${name}")
