@@ -86,7 +86,7 @@ static enum wl_status write_at(const char *path, off_t offset, const char *text,
 static enum wl_status check_filled(const char *path, const struct place *place, const char *text,
                                    struct wl_err *err) {
     struct gguf_file file;
-    struct place again;
+    struct place again = {0};
     enum wl_status status = gguf_file_open(&file, path, err);
     if (status != WL_OK) {
         return status;
