@@ -1,6 +1,7 @@
 #include "compressor/eye_look.h"
 
 #include <ggml-backend.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +10,10 @@
 #include "image/image.h"
 #include "os/file.h"
 #include "os/machine.h"
+#include "worker/gguf_file.h"
 #include "worker/log.h"
 
-enum { ASK_EVERY_NODES = 8 };
+enum { ASK_EVERY_NODES = 8, MAX_WIDTH = 1 << 24, MAX_TAPS = 64 };
 static const char FIRST_NORM[] = "v.blk.0.ln1.weight";
 static const char BEHIND[] = "layer_out-";
 
@@ -153,6 +155,7 @@ static bool on_node(struct ggml_tensor *node, bool is_question, void *context) {
     bool is_shown = look->parts != 0 && is_wanted(look, node);
     if (is_question) {
         look->n_nodes++;
+        look->n_embd_out = (size_t)node->ne[0];
         return is_shown || is_time_to_ask(look);
     }
     if (look->watch && text_watch_stops(look->watch)) {
@@ -181,8 +184,30 @@ static void load(struct eye_look *look, const struct llama_model *text,
     look->mtmd = mtmd_init_from_file(look->path, text, params);
 }
 
+enum wl_status eye_text_width(const char *path, uint32_t *out, struct wl_err *err) {
+    struct gguf_file file;
+    char arch[64] = "", key[128];
+    enum wl_status status = gguf_file_open(&file, path, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    gguf_file_string(&file, "general.architecture", arch, sizeof arch);
+    snprintf(key, sizeof key, "%s.embedding_length", arch);
+    uint64_t width = gguf_file_uint(&file, key, 0, 0);
+    snprintf(key, sizeof key, "%s.n_deepstack_layers", arch);
+    uint64_t n_taps = gguf_file_uint(&file, key, 0, 0);
+    gguf_file_close(&file);
+    if (width == 0 || width > MAX_WIDTH || n_taps > MAX_TAPS) {
+        return wl_err_set(err, WL_INPUT, "'%s': the key '%s.embedding_length' is no width", path,
+                          arch);
+    }
+    *out = (uint32_t)(width * (n_taps + 1));
+    return WL_OK;
+}
+
 enum wl_status eye_look_open(struct eye_look *look, const struct llama_model *text,
                              const struct eye_look_options *options, struct wl_err *err) {
+    look->n_embd_text = options->n_embd_text;
     load(look, text, options, 0);
     if (!look->mtmd && options->image_max_tokens > 0) { // perhaps below the family's minimum
         load(look, text, options, options->image_max_tokens);
@@ -250,7 +275,7 @@ enum wl_status eye_look_picture(const struct eye_look *look, const char *path,
 }
 
 static enum wl_status encode_chunk(struct eye_look *look, const struct mtmd_input_chunk *chunk,
-                                   size_t n_embd_out, struct wl_err *err) {
+                                   struct wl_err *err) {
     look->status = WL_OK;
     look->err = err;
     log_clear();
@@ -267,17 +292,23 @@ static enum wl_status encode_chunk(struct eye_look *look, const struct mtmd_inpu
     struct eye_sight sight = {.part = EYE_TOKENS,
                               .x = mtmd_get_output_embd(look->mtmd),
                               .n_rows = mtmd_input_chunk_get_n_tokens(chunk),
-                              .width = n_embd_out};
+                              .width = look->n_embd_out};
+    if (sight.width != look->n_embd_text) {
+        return wl_err_set(err, WL_INPUT,
+                          "the image encoder '%.300s' gives %zu values per token, the text model "
+                          "takes %" PRIu32 "; take the text model that it was made with",
+                          look->path, sight.width, look->n_embd_text);
+    }
     return look->parts & EYE_TOKENS ? look->see(look->see_context, &sight, err) : WL_OK;
 }
 
 enum wl_status eye_look_encode(struct eye_look *look, const struct mtmd_input_chunks *chunks,
-                               size_t n_embd_out, struct wl_err *err) {
+                               struct wl_err *err) {
     enum wl_status status = WL_OK;
     for (size_t i = 0; i < mtmd_input_chunks_size(chunks) && status == WL_OK; i++) {
         const struct mtmd_input_chunk *chunk = mtmd_input_chunks_get(chunks, i);
         if (mtmd_input_chunk_get_type(chunk) == MTMD_INPUT_CHUNK_TYPE_IMAGE) {
-            status = encode_chunk(look, chunk, n_embd_out, err);
+            status = encode_chunk(look, chunk, err);
         }
     }
     return status;

@@ -138,13 +138,16 @@ static enum wl_status look(const char *text_path, const char *eye_path, bool has
                             .see = see,
                             .see_context = seen};
     struct eye_look_options options = {.threads = 1, .is_exact = true};
+    status = eye_text_width(text_path, &options.n_embd_text, err);
     struct mtmd_input_chunks *chunks = NULL;
-    status = eye_look_open(&look, text.model, &options, err);
+    if (status == WL_OK) {
+        status = eye_look_open(&look, text.model, &options, err);
+    }
     if (status == WL_OK) {
         status = eye_look_picture(&look, picture, &chunks, err);
     }
     if (status == WL_OK) {
-        status = eye_look_encode(&look, chunks, EYE_EMBD_OUT, err);
+        status = eye_look_encode(&look, chunks, err);
         mtmd_input_chunks_free(chunks);
     }
     eye_look_close(&look);
