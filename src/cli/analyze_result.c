@@ -27,23 +27,31 @@ static void print_error(double error, double tail) {
     print_number(9, error);
     print_number(8, isfinite(ratio) ? tail : 0);
     if (isfinite(ratio)) {
-        printf(" %5.1f", ratio);
+        printf(" %5.*f", ratio < 100 ? 1 : 0, fmin(ratio, 99999));
     } else {
         printf(" %5s", "-");
     }
 }
 
-static void print_error_head(const char *what) {
+static void print_error_head(const char *what, const char *const *columns, size_t n) {
     printf("%s%s: error as a share of the part's output, the bound of any choice, their ratio%s\n",
            term_bold(stdout), what, term_reset(stdout));
-    printf("%-5s %23s %24s %24s\n", "", "with 3/4", "1/2", "1/4");
-    head("BLOCK     ERROR    BOUND TIMES    ERROR    BOUND TIMES    ERROR    BOUND TIMES");
+    printf("%5s", "");
+    for (size_t i = 0; i < n; i++) {
+        printf(" %24s", columns[i]);
+    }
+    printf("\n%sBLOCK", term_bold(stdout));
+    for (size_t i = 0; i < n; i++) {
+        printf("     ERROR    BOUND TIMES");
+    }
+    printf("%s\n", term_reset(stdout));
 }
 
 // ---- tables ----
 
 static void print_ffn(const struct report_analysis *a) {
-    print_error_head("Neurons");
+    static const char *const COLUMNS[] = {"with 3/4", "1/2", "1/4"};
+    print_error_head("Neurons", COLUMNS, 3);
     for (uint32_t i = 0; i < a->n_layer; i++) {
         const struct report_analysis_layer *l = &a->layers[i];
         printf("%5" PRIu32, i);
@@ -55,18 +63,36 @@ static void print_ffn(const struct report_analysis *a) {
     putchar('\n');
 }
 
+// Numbers of KV heads, of the first block's, that are worth a column.
+static size_t group_columns(const struct report_analysis *a, uint32_t n[3], char text[3][24]) {
+    const struct report_analysis_layer *first = &a->layers[0];
+    size_t n_columns = 0;
+    for (uint32_t quarters = 3; quarters > 0; quarters--) {
+        uint32_t n_groups = report_analysis_groups(first, quarters);
+        if (n_columns == 0 || n[n_columns - 1] != n_groups) {
+            n[n_columns] = n_groups;
+            snprintf(text[n_columns++], 24, "%" PRIu32 " of %" PRIu32, n_groups, first->n_groups);
+        }
+    }
+    return n_columns;
+}
+
 static void print_groups(const struct report_analysis *a) {
+    uint32_t n[3];
+    char text[3][24];
+    const char *const columns[] = {text[0], text[1], text[2]};
     if (a->layers[0].n_groups < 2) {
         puts("One KV head in each block: attention goes whole or not at all.\n");
         return;
     }
-    print_error_head("KV heads");
+    size_t n_columns = group_columns(a, n, text);
+    print_error_head("KV heads", columns, n_columns);
     for (uint32_t i = 0; i < a->n_layer; i++) {
         const struct report_analysis_layer *l = &a->layers[i];
         printf("%5" PRIu32, i);
-        for (uint32_t quarters = 3; quarters > 0; quarters--) {
-            uint32_t n = report_analysis_groups(l, quarters);
-            print_error(l->group_error[n - 1], l->group_tail[n - 1]);
+        for (size_t k = 0; k < n_columns; k++) {
+            uint32_t at = n[k] < l->n_groups ? n[k] : l->n_groups;
+            print_error(l->group_error[at - 1], l->group_tail[at - 1]);
         }
         putchar('\n');
     }
@@ -129,7 +155,7 @@ static void print_bonds(const struct report_analysis *a) {
 // ---- the map ----
 
 static void print_map(const struct report_analysis *a) {
-    static const double FROM[N_SHADES] = {0, 0.001, 0.003, 0.01, 0.05, 0.15};
+    static const double FROM[N_SHADES] = {0, 0.0001, 0.001, 0.01, 0.05, 0.15};
     static const char MARK[N_SHADES + 1] = ".:-+#@";
     head("Nats that a block costs with fewer neurons, in sixteenths");
     printf("%5s ", "");
@@ -151,7 +177,7 @@ static void print_map(const struct report_analysis *a) {
         }
         putchar('\n');
     }
-    printf("%6s . less than 0.001   : 0.001   - 0.003   + 0.01   # 0.05   @ 0.15 and more\n\n", "");
+    printf("%6s . less than 0.0001   : 0.0001   - 0.001   + 0.01   # 0.05   @ 0.15 up\n\n", "");
 }
 
 // ---- words ----

@@ -94,8 +94,8 @@ static void put_error(struct buf *out, double error, double tail) {
     buf_puts(out, "<td>");
     html_figure(out, units_number(number, error));
     if (isfinite(ratio)) {
-        snprintf(text, sizeof text, "\xe2\x89\xa5 %s, %.1f times", units_number(bound, tail),
-                 ratio);
+        snprintf(text, sizeof text, "\xe2\x89\xa5 %s, %.*f times", units_number(bound, tail),
+                 ratio < 100 ? 1 : 0, ratio);
     } else {
         snprintf(text, sizeof text, "bound 0");
     }
@@ -141,16 +141,9 @@ static void ffn_table(struct buf *out, const struct report_analysis *a) {
 }
 
 static void attention_table(struct buf *out, const struct report_analysis *a) {
-    static const char *const NAMES[] = {"Block",
-                                        "Error with 3/4 of the KV heads",
-                                        "1/2",
-                                        "1/4",
-                                        "Nats for error 1",
-                                        "Without it, nats",
-                                        "Entropy",
-                                        "\xcf\x87 at 10 / 1 %",
-                                        "of",
-                                        NULL};
+    static const char *const NAMES[] = {
+        "Block",   "Error with 3/4",       "1/2", "1/4", "Nats for error 1", "Without it, nats",
+        "Entropy", "\xcf\x87 at 10 / 1 %", "of",  NULL};
     put_table_head(out, NAMES);
     for (uint32_t i = 0; i < a->n_layer; i++) {
         const struct report_analysis_layer *l = &a->layers[i];
@@ -258,8 +251,10 @@ bool report_analysis_html(const struct report_analysis *analysis,
                 "99 % of the output, entropy how evenly they do (nats).");
     ffn_table(out, analysis);
     put_curves(out, analysis);
-    put_section(out, "attention", "Attention",
-                "The same for KV heads with their query heads, which only go together.");
+    put_section(
+        out, "attention", "Attention",
+        "The same for KV heads with their query heads, which only go together; of few, at least "
+        "one stays.");
     attention_table(out, analysis);
     put_section(out, "blocks", "Blocks",
                 "What the parts add, as a share of the square of the stream they "

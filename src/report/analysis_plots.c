@@ -40,7 +40,7 @@ static void block_axis_init(struct block_axis *b, uint32_t n_layer) {
 // ---- heat ----
 
 // Shades of divergence, from what cannot be seen to what is broken.
-static const double SHADE_FROM[N_SHADES] = {0, 0.001, 0.003, 0.01, 0.05, 0.15};
+static const double SHADE_FROM[N_SHADES] = {0, 0.0001, 0.001, 0.01, 0.05, 0.15};
 static const double SHADE_INK[N_SHADES] = {0.06, 0.16, 0.3, 0.48, 0.7, 1};
 static const char *const SHADE_NAME[N_SHADES] = {"<0.001", "0.001", "0.003",
                                                  "0.01",   "0.05",  "0.15 nats"};

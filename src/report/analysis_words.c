@@ -32,7 +32,7 @@ static uint32_t count(const struct report_analysis *a, is_wanted *wanted) {
     return n;
 }
 
-// "block 3", "blocks 1, 4-7 and 9"; "..." where there are too many pieces.
+// "block 3", "blocks 1, 4-7, 9"; "..." where there are too many pieces.
 static const char *list(const struct report_analysis *a, is_wanted *wanted, char out[LIST_BYTES]) {
     size_t n_pieces = 0,
            len = (size_t)snprintf(out, LIST_BYTES, "block%s ", count(a, wanted) == 1 ? "" : "s");
@@ -166,13 +166,13 @@ static void say_alignment(const struct report_analysis *a, struct report_analysi
     }
     if (isfinite(low) && low < high) {
         say(out,
-            "A quarter of the neurons loses %.1f (block %" PRIu32 ") to %.1f (block %" PRIu32
+            "A quarter of the neurons loses %.*f (block %" PRIu32 ") to %.*f (block %" PRIu32
             ") times what no choice of as many directions could avoid. Where that "
             "is little, "
             "single neurons carry what matters and pruning is near its best; where "
             "it is much, it "
             "is spread over many, and training after the cut has more to win.",
-            low, lowest, high, highest);
+            low < 100 ? 1 : 0, low, lowest, high < 100 ? 1 : 0, high, highest);
     } else if (!isfinite(low)) {
         say(out, "A quarter of the neurons is as many as the block has outputs: "
                  "the bound of the "
@@ -189,7 +189,7 @@ static void say_spectra(const struct report_analysis *a, struct report_analysis_
     if (narrow != wide) {
         say(out,
             "The feed-forward output is narrowest in block %" PRIu32 " (%" PRIu32 " of %" PRIu32
-            " directions carry 90 %% of it) and widest in block %" PRIu32 " (%" PRIu32 ").",
+            " directions carry nine tenths of it) and widest in block %" PRIu32 " (%" PRIu32 ").",
             narrow, a->layers[narrow].ffn.chi_10, a->layers[narrow].ffn.rank, wide,
             a->layers[wide].ffn.chi_10);
     }
