@@ -214,6 +214,23 @@ static enum wl_status read_tasks(struct models *models, struct wl_err *err) {
     return status;
 }
 
+// Questions about pictures need the encoders that belong to the models.
+static void find_encoders(const struct cli_context *context, struct models *models) {
+    size_t with_images = 0;
+    for (size_t i = 0; i < models->tasks.n; i++) {
+        with_images += models->tasks.items[i].n_images > 0;
+    }
+    for (size_t i = 0; i < models->n && with_images > 0; i++) {
+        struct wl_err err;
+        if (!models->mmproj[i][0] &&
+            catalog_find_mmproj(models->path[i], models->mmproj[i], &err) != WL_OK) {
+            models->mmproj[i][0] = '\0';
+            cli_warn(context, "%zu questions about pictures are left out: %s", with_images,
+                     err.message);
+        }
+    }
+}
+
 static bool has_builtin(void) {
     char path[OS_PATH_BYTES];
     return catalog_resolve(NULL, CATALOG_BUILTIN "-q8_0", path, NULL) == WL_OK;
@@ -480,6 +497,9 @@ static int run(struct cli_context *context) {
     }
     if (status == WL_OK) {
         status = read_tasks(&models, &err);
+    }
+    if (status == WL_OK) {
+        find_encoders(context, &models);
     }
     int exit_code = status == WL_OK      ? run_study(context, &options, &models)
                     : status == WL_USAGE ? cli_usage(context, "%s", err.message)

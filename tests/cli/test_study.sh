@@ -65,3 +65,7 @@ ok 'in the same study' sh -c "jq -e '(.studies | length) == 2 and .studies[0].st
 printf '%s\n' 'Once upon a time' '{"prompt": "There was a little girl\nwho had a dog"}' >prompts.txt
 expect_code 0 'own prompts' trusting "$WATTLAW" study -m "$model" --prompts prompts.txt -g 8 --budget 2s --idle 1 --paper 0 -o own
 expect_code 1 'a bad prompt file' "$WATTLAW" study -m "$model" --prompts /dev/null
+
+expect_code 0 'questions about pictures without an image encoder' trusting "$WATTLAW" study -m "$model" \
+    --tasks panel --tokens 16 -g 4 --budget 1s --repeats 1 --min-repeats 1 --idle 1 --paper 0 -o blind
+expect_err_grep 'are left out aloud' 'questions about pictures are left out'
