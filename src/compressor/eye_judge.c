@@ -6,7 +6,7 @@
 
 #include "os/clock.h"
 
-enum { N_TIMED = 4, N_ROUNDS = 7, SIDE_BEFORE = 0, SIDE_AFTER = 1 };
+enum { N_TIMED = 3, N_ROUNDS = 5, SIDE_BEFORE = 0, SIDE_AFTER = 1 };
 
 struct tokens { // of one picture
     float *x;
