@@ -87,6 +87,34 @@ void gram_square(const struct gram *gram, float *out) {
     }
 }
 
+// Element (i, j), i >= j, of C lies down a column where j is in the first half, else along a row
+// (see gram_diagonal). Both are read as they lie.
+void gram_part(const struct gram *gram, const uint32_t *kept, size_t n_kept, float *out) {
+    size_t n = gram->n, n_columns = (n + 1) / 2;
+    size_t is_even = n % 2 == 0, n_down = n + is_even, n_first = 0;
+    double scale = per_vector(gram);
+    while (n_first < n_kept && kept[n_first] < n_columns) {
+        n_first++;
+    }
+    for (size_t b = 0; b < n_first; b++) {
+        const float *column = gram->packed + kept[b] * n_down + is_even;
+        for (size_t a = b; a < n_kept; a++) {
+            out[b * n_kept + a] = (float)(scale * (double)column[kept[a]]);
+        }
+    }
+    for (size_t a = n_first; a < n_kept; a++) {
+        const float *row = gram->packed + (kept[a] - n_columns + !is_even) * n_down;
+        for (size_t b = n_first; b <= a; b++) {
+            out[b * n_kept + a] = (float)(scale * (double)row[kept[b] - n_columns]);
+        }
+    }
+    for (size_t i = 0; i < n_kept; i += TILE) {
+        for (size_t j = i; j < n_kept; j += TILE) {
+            finish_tile(out, n_kept, i, j, 1);
+        }
+    }
+}
+
 // RFP, 'N', 'L': columns of n (odd) or n + 1 (even) numbers, (n + 1) / 2 of them. With an even n
 // everything is one row further down: the first half of the diagonal starts in row 1, the second in
 // row 0 of column 0; with an odd n in row 0, and in row 0 of column 1.

@@ -4,6 +4,7 @@
 #define WATTLAW_COMPRESS_GRAM_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -20,6 +21,8 @@ void gram_release(struct gram *gram);                                      // ze
 void gram_add(struct gram *gram, const float *x, size_t n_rows, float weight);
 // C / count as a full square [n][n], both triangles; `out` is the caller's.
 void gram_square(const struct gram *gram, float *out);
+// The same of these vectors' elements alone, ascending: [n_kept][n_kept].
+void gram_part(const struct gram *gram, const uint32_t *kept, size_t n_kept, float *out);
 // Diagonal of C / count, [n].
 void gram_diagonal(const struct gram *gram, float *out);
 

@@ -30,6 +30,27 @@ static double moment(const float *x, size_t n_rows, size_t n, size_t i, size_t j
     return sum;
 }
 
+// Every third element, and all.
+static void check_part(const struct gram *gram, const float *square) {
+    float *part = calloc(gram->n * gram->n, sizeof *part);
+    uint32_t *kept = calloc(gram->n, sizeof *kept);
+    for (uint32_t step = 1; step <= 3; step += 2) {
+        size_t n_kept = 0;
+        for (uint32_t i = step / 2; i < gram->n; i += step) {
+            kept[n_kept++] = i;
+        }
+        gram_part(gram, kept, n_kept, part);
+        for (size_t i = 0; i < n_kept; i++) {
+            for (size_t j = 0; j < n_kept; j++) {
+                assert_near((double)part[i * n_kept + j],
+                            (double)square[kept[i] * gram->n + kept[j]], 0);
+            }
+        }
+    }
+    free(part);
+    free(kept);
+}
+
 static void check_width(size_t n) {
     enum { A = 37, B = 11 };
     struct rng rng;
@@ -61,6 +82,7 @@ static void check_width(size_t n) {
             assert_near((double)square[i * n + j], (double)square[j * n + i], 0);
         }
     }
+    check_part(&gram, square);
     gram_release(&gram);
     free(a);
     free(b);
