@@ -15,7 +15,9 @@ struct compress_arch {
     bool has_rope_sections; // positions of several kinds (M-RoPE)
     bool has_windows;       // most layers see a window only, with a rope base of their own
     bool has_qk_norm, has_post_norms, is_gelu;
-    bool scales_embedding;   // by sqrt(n_embd)
+    bool scales_embedding;   // of text, by sqrt(n_embd)
+    bool sees_whole_images;  // an image's tokens see those behind them too
+    bool keeps_all_heads;    // llama.cpp wants attn_q to be as wide as the stream
     bool takes_rope_factors; // rope_freqs.weight
     bool takes_down_bias;    // attn_output.bias and ffn_down.bias
     bool takes_layer_sizes;  // feed_forward_length and head counts may be arrays

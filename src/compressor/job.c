@@ -245,12 +245,10 @@ static enum wl_status walk(struct job *job, struct wl_err *err) {
 // ---- the new file ----
 
 static enum wl_status set_keys(struct job *job, struct wl_err *err) {
-    char key[96], note[200];
-    snprintf(key, sizeof key, "%s.feed_forward_length", job->source.arch->name);
+    char note[200];
     snprintf(note, sizeof note, "compressed by wattlaw: feed-forward width %u in every block",
              job->plan.layers[0].n_ff);
-    enum wl_status status =
-        compress_target_set_u32(job->target, key, job->plan.layers[0].n_ff, err);
+    enum wl_status status = pack_finish(&job->pack, job->target, &job->source, &job->plan, err);
     return status == WL_OK
                ? compress_target_set_string(job->target, "general.description", note, err)
                : status;
@@ -350,6 +348,9 @@ static enum wl_status open_job(struct job *job, struct wl_err *err) {
     status = compress_source_open(&job->source, job->path, force, err);
     if (status == WL_OK) {
         status = compress_target_new(&job->source.file, &job->target, err);
+    }
+    if (status == WL_OK) {
+        status = pack_open(&job->pack, job->scratch, err);
     }
     return status == WL_OK ? plan_width(job, err) : status;
 }

@@ -31,14 +31,15 @@ struct narrow_layer {
     uint32_t layer;
     bool is_removed; // nothing below is set then
     uint32_t n_head_kv, n_ff;
-    const uint32_t *kept_groups;   // [n_head_kv] KV heads, ascending
-    const uint32_t *kept;          // [n_ff] neurons, ascending
-    const float *attn_output;      // [n_embd][n_head' * head_dim]
-    const float *attn_norm;        // [n_embd], when it was fitted again
-    const float *down;             // [n_embd][n_ff]
-    const float *down_bias;        // [n_embd], where the architecture takes one
-    const float *norm, *gate, *up; // of the feed-forward part, after healing
-    const float *second_moments;   // [n_ff]: mean square of each input of down
+    const uint32_t *kept_groups;    // [n_head_kv] KV heads, ascending
+    const uint32_t *kept;           // [n_ff] neurons, ascending
+    const float *attn_output;       // [n_embd][n_head' * head_dim]
+    const float *attn_norm;         // [n_embd], when it was fitted again
+    const float *attention_moments; // [n_head' * head_dim]: mean square of attn_output's inputs
+    const float *down;              // [n_embd][n_ff]
+    const float *down_bias;         // [n_embd], where the architecture takes one
+    const float *norm, *gate, *up;  // of the feed-forward part, after healing
+    const float *second_moments;    // [n_ff]: mean square of each input of down
     // Of the feed-forward part, |y - target|^2 / |target - mid|^2 on held-out text; NaN: not done.
     double error_cut, error_repaired, error_bias, error_healed;
     double error_image; // the last of these on image tokens alone

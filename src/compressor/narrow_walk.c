@@ -1,46 +1,161 @@
 #include "compressor/narrow_walk.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+// ---- text ----
+
+static enum wl_status check_lengths(const struct narrow_walk *walk, struct wl_err *err) {
+    const struct compress_text *text = walk->text;
+    size_t n_tokens = 0, n_held_out = walk->options->n_held_out;
+    for (size_t s = 0; s < text->n_sequences; s++) {
+        if (text->lengths[s] < 2 || text->lengths[s] > NARROW_MAX_SEQUENCE) {
+            return wl_err_set(err, WL_INPUT, "sequence %zu has %u tokens, expected 2 to %d", s,
+                              text->lengths[s], NARROW_MAX_SEQUENCE);
+        }
+        n_tokens += text->lengths[s];
+    }
+    if (n_tokens != text->n_tokens || n_held_out >= text->n_sequences) {
+        return wl_err_set(err, WL_INPUT, "calibration text: %zu of %zu sequences are held out",
+                          n_held_out, text->n_sequences);
+    }
+    if (n_tokens > SIZE_MAX / 4 / sizeof(float) / walk->source->n_embd) {
+        return wl_err_set(err, WL_LIMIT, "calibration text: %zu tokens are too many", n_tokens);
+    }
+    return WL_OK;
+}
+
+static enum wl_status check_images(const struct narrow_walk *walk, struct wl_err *err) {
+    const struct compress_text *text = walk->text;
+    size_t n_images = 0;
+    for (size_t i = 0; i < text->n_tokens; i++) {
+        n_images += narrow_is_image(walk, i);
+    }
+    if (n_images != text->n_image_tokens || (n_images > 0 && !text->embeddings)) {
+        return wl_err_set(err, WL_INPUT,
+                          "calibration text: %zu image tokens, but embeddings of %zu", n_images,
+                          text->embeddings ? text->n_image_tokens : 0);
+    }
+    if (n_images > 0 && walk->source->arch->sees_whole_images) {
+        return wl_err_set(err, WL_UNSUPPORTED,
+                          "images with a model of architecture '%s': its image tokens see those "
+                          "behind them too, which is not computed here; take text alone",
+                          walk->source->arch->name);
+    }
+    double share = walk->options->image_share;
+    if (n_images > 0 && !(share >= 0 && share <= 1)) {
+        return wl_err_set(err, WL_INPUT, "share of image tokens: expected 0 to 1, found %g", share);
+    }
+    return WL_OK;
+}
+
+// Image tokens together count for image_share of all, the sum of all weights is their number.
+static void set_weights(struct narrow_walk *walk) {
+    const struct compress_text *text = walk->text;
+    size_t n_learnt = text->n_sequences - walk->options->n_held_out, at = 0;
+    double n_text = 0, n_images = 0, share = walk->options->image_share;
+    for (size_t s = 0; s < n_learnt; s++) {
+        for (size_t i = 1; i < text->lengths[s]; i++) {
+            bool is_image = narrow_is_image(walk, at + i);
+            n_images += is_image;
+            n_text += !is_image;
+        }
+        at += text->lengths[s];
+    }
+    bool has_both = n_text > 0 && n_images > 0;
+    walk->text_weight = has_both ? (float)((1 - share) * (n_text + n_images) / n_text) : 1;
+    walk->image_weight = has_both ? (float)(share * (n_text + n_images) / n_images) : 1;
+}
+
+// ---- opening ----
+
+static size_t widest(const struct compress_source *source) {
+    size_t n_ff = 0;
+    for (uint32_t i = 0; i < source->n_layer; i++) {
+        struct block_shape shape;
+        if (compress_source_shape(source, i, &shape, NULL) == WL_OK && shape.n_ff > n_ff) {
+            n_ff = shape.n_ff;
+        }
+    }
+    return n_ff;
+}
+
 enum wl_status narrow_walk_open(struct narrow_walk *walk, struct wl_err *err) {
-    size_t n_embd = walk->source->n_embd, n = walk->text->n_tokens;
-    const char *dir = walk->options->scratch_dir;
-    walk->original.fd = walk->made.fd = -1;
+    size_t n_embd = walk->source->n_embd;
+    walk->now.original.fd = walk->now.made.fd = walk->aside.fd = -1;
+    walk->next = walk->now;
+    enum wl_status status = check_lengths(walk, err);
+    if (status == WL_OK) {
+        status = check_images(walk, err);
+    }
+    if (status != WL_OK) {
+        return status;
+    }
+    set_weights(walk);
     walk->positions = calloc((size_t)4 * NARROW_CHUNK, sizeof *walk->positions);
+    walk->rows = calloc(NARROW_CHUNK, sizeof *walk->rows);
     walk->x = calloc(NARROW_CHUNK, n_embd * sizeof *walk->x);
     walk->mid = calloc(NARROW_CHUNK, n_embd * sizeof *walk->mid);
     walk->target = calloc(NARROW_CHUNK, n_embd * sizeof *walk->target);
-    if (!walk->positions || !walk->x || !walk->mid || !walk->target) {
-        return wl_err_set(err, WL_MEMORY, "no memory for the states of %d tokens", NARROW_CHUNK);
-    }
-    enum wl_status status = states_open(&walk->original, dir, n, n_embd, err);
-    return status == WL_OK ? states_open(&walk->made, dir, n, n_embd, err) : status;
+    walk->row_in = calloc(NARROW_ROWS, n_embd * sizeof *walk->row_in);
+    walk->row_target = calloc(NARROW_ROWS, n_embd * sizeof *walk->row_target);
+    walk->row_wh = calloc(NARROW_ROWS, n_embd * sizeof *walk->row_wh);
+    walk->h = calloc(NARROW_ROWS, widest(walk->source) * sizeof *walk->h);
+    bool has_room = walk->positions && walk->rows && walk->x && walk->mid && walk->target &&
+                    walk->row_in && walk->row_target && walk->row_wh && walk->h;
+    return has_room
+               ? WL_OK
+               : wl_err_set(err, WL_MEMORY, "no memory for the states of %d tokens", NARROW_CHUNK);
 }
 
-static void release_layer(struct narrow_walk *walk) {
-    gram_release(&walk->gram);
-    free(walk->h);
-    free(walk->cross);
-    walk->h = walk->cross = NULL;
+static void close_streams(struct narrow_streams *streams) {
+    states_close(&streams->original);
+    states_close(&streams->made);
 }
 
 void narrow_walk_close(struct narrow_walk *walk) {
-    release_layer(walk);
-    states_close(&walk->original);
-    states_close(&walk->made);
+    if (walk->next.original.fd != walk->now.original.fd) {
+        close_streams(&walk->next);
+    }
+    close_streams(&walk->now);
+    states_close(&walk->aside);
     free(walk->positions);
+    free(walk->rows);
     free(walk->x);
     free(walk->mid);
     free(walk->target);
+    free(walk->row_in);
+    free(walk->row_target);
+    free(walk->row_wh);
+    free(walk->h);
 }
 
-// Positions count from 0 in every sequence; text is at the same place in all of M-RoPE's sections.
+// ---- progress ----
+
+void narrow_set_share(struct narrow_walk *walk, double begin, double end) {
+    walk->share_begin = walk->share = begin;
+    walk->share_end = end;
+}
+
+enum wl_status narrow_look(const struct narrow_walk *walk, struct wl_err *err) {
+    const struct narrow_options *o = walk->options;
+    return !o->go_on || o->go_on(o->context, walk->share)
+               ? WL_OK
+               : wl_err_set(err, WL_INTERRUPTED, "interrupted while blocks were made narrower");
+}
+
+// ---- chunks ----
+
+// Without positions of its own a text counts from 0 in every sequence, in all of M-RoPE's sections.
 static void set_positions(struct narrow_walk *walk, const struct narrow_chunk *chunk) {
+    const struct compress_text *text = walk->text;
     size_t at = 0, n = chunk->n_tokens;
-    for (size_t s = 0; s < chunk->batch.n_sequences; s++) {
+    for (size_t kind = 0; kind < 4 && text->positions; kind++) {
+        memcpy(walk->positions + kind * n, text->positions + kind * text->n_tokens + chunk->first,
+               n * sizeof *walk->positions);
+    }
+    for (size_t s = 0; s < chunk->batch.n_sequences && !text->positions; s++) {
         for (uint32_t i = 0; i < chunk->batch.lengths[s]; i++, at++) {
             int32_t position = (int32_t)i;
             walk->positions[at] = walk->positions[n + at] = walk->positions[2 * n + at] = position;
@@ -49,13 +164,22 @@ static void set_positions(struct narrow_walk *walk, const struct narrow_chunk *c
     }
 }
 
+static size_t count_images(const struct narrow_walk *walk, size_t first, size_t n) {
+    size_t n_images = 0;
+    for (size_t i = first; i < first + n && walk->text->n_image_tokens; i++) {
+        n_images += narrow_is_image(walk, i);
+    }
+    return n_images;
+}
+
 enum wl_status narrow_each_chunk(struct narrow_walk *walk, bool is_held_out_only,
                                  narrow_chunk_fn *visit, void *context, struct wl_err *err) {
     const struct compress_text *text = walk->text;
-    size_t n_learnt = text->n_sequences - walk->options->n_held_out, at = 0;
+    size_t n_learnt = text->n_sequences - walk->options->n_held_out, at = 0, n_images = 0;
     enum wl_status status = WL_OK;
     for (size_t s = 0; s < text->n_sequences && status == WL_OK;) {
-        struct narrow_chunk chunk = {.first = at, .is_held_out = s >= n_learnt};
+        struct narrow_chunk chunk = {
+            .first = at, .first_image = n_images, .is_held_out = s >= n_learnt};
         size_t end = chunk.is_held_out ? text->n_sequences : n_learnt, first = s;
         while (s < end && chunk.n_tokens + text->lengths[s] <= NARROW_CHUNK) {
             chunk.n_tokens += text->lengths[s++];
@@ -65,189 +189,144 @@ enum wl_status narrow_each_chunk(struct narrow_walk *walk, bool is_held_out_only
                                            .n_sequences = s - first,
                                            .positions = walk->positions};
         at += chunk.n_tokens;
+        n_images += count_images(walk, chunk.first, chunk.n_tokens);
         if (chunk.is_held_out || !is_held_out_only) {
             set_positions(walk, &chunk);
-            status = visit(walk, &chunk, context, err);
+            status = narrow_look(walk, err);
+            status = status == WL_OK ? visit(walk, &chunk, context, err) : status;
+        }
+        walk->share = walk->share_begin +
+                      (walk->share_end - walk->share_begin) * (double)at / (double)text->n_tokens;
+    }
+    return status;
+}
+
+// ---- rows ----
+
+void narrow_gather(const float *from, const uint32_t *rows, size_t n, size_t width, float *out) {
+    for (size_t i = 0; i < n; i++) {
+        memcpy(out + i * width, from + rows[i] * width, width * sizeof *out);
+    }
+}
+
+static size_t list_rows(struct narrow_walk *walk, const struct narrow_chunk *chunk, bool is_image) {
+    size_t at = 0, n = 0;
+    for (size_t s = 0; s < chunk->batch.n_sequences; s++) {
+        for (size_t i = at + 1; i < at + chunk->batch.lengths[s]; i++) {
+            if (narrow_is_image(walk, chunk->first + i) == is_image) {
+                walk->rows[n++] = (uint32_t)i;
+            }
+        }
+        at += chunk->batch.lengths[s];
+    }
+    return n;
+}
+
+enum wl_status narrow_each_rows(struct narrow_walk *walk, const struct narrow_chunk *chunk,
+                                narrow_rows_fn *visit, void *context, struct wl_err *err) {
+    enum wl_status status = WL_OK;
+    for (int is_image = 0; is_image < 2; is_image++) {
+        float weight = is_image ? walk->image_weight : walk->text_weight;
+        size_t n_rows = weight > 0 ? list_rows(walk, chunk, is_image) : 0;
+        for (size_t first = 0; first < n_rows && status == WL_OK; first += NARROW_ROWS) {
+            size_t n = n_rows - first < NARROW_ROWS ? n_rows - first : NARROW_ROWS;
+            status = narrow_look(walk, err);
+            if (status == WL_OK) {
+                status = visit(walk, walk->rows + first, n, weight, context, err);
+            }
         }
     }
     return status;
+}
+
+// ---- parts of a block ----
+
+enum wl_status narrow_attend(const struct block_shape *shape, const struct block_weights *weights,
+                             const struct narrow_chunk *chunk, const float *x, float *mid,
+                             float *heads, struct wl_err *err) {
+    if (shape->n_head_kv == 0) {
+        memcpy(mid, x, chunk->n_tokens * shape->n_embd * sizeof *mid);
+        return WL_OK;
+    }
+    return block_attention(shape, weights, &chunk->batch, x, mid, heads, err);
+}
+
+enum wl_status narrow_feed_forward(struct narrow_walk *walk, const struct block_shape *shape,
+                                   const struct block_weights *weights, size_t n, const float *mid,
+                                   float *y, struct wl_err *err) {
+    size_t n_embd = shape->n_embd;
+    enum wl_status status = WL_OK;
+    for (size_t first = 0; first < n && status == WL_OK; first += NARROW_ROWS) {
+        size_t n_rows = n - first < NARROW_ROWS ? n - first : NARROW_ROWS;
+        const float *in = mid + first * n_embd;
+        status = narrow_look(walk, err);
+        if (status == WL_OK) {
+            status = block_ffn_inner(shape, weights, n_rows, in, NULL, walk->h, err);
+        }
+        if (status == WL_OK) {
+            status = block_ffn_out(shape, weights, n_rows, in, walk->h, y + first * n_embd, err);
+        }
+    }
+    return status;
+}
+
+// ---- the beginning ----
+
+// What the image encoder gave enters as it is, whatever the model does with its own embeddings.
+static enum wl_status put_images(struct narrow_walk *walk, const struct narrow_chunk *chunk,
+                                 struct wl_err *err) {
+    size_t n_embd = walk->source->n_embd, image = chunk->first_image;
+    for (size_t i = 0; i < chunk->n_tokens; i++) {
+        if (!narrow_is_image(walk, chunk->first + i)) {
+            continue;
+        }
+        const float *from = walk->text->embeddings + image++ * n_embd;
+        for (size_t j = 0; j < n_embd; j++) {
+            if (!isfinite(from[j])) {
+                return wl_err_set(err, WL_INPUT,
+                                  "the embedding of image token %zu is not finite: is the image "
+                                  "encoder's file whole?",
+                                  image - 1);
+            }
+        }
+        memcpy(walk->x + i * n_embd, from, n_embd * sizeof *walk->x);
+    }
+    return WL_OK;
 }
 
 static enum wl_status embed_chunk(struct narrow_walk *walk, const struct narrow_chunk *chunk,
                                   void *context, struct wl_err *err) {
     (void)context;
-    enum wl_status status = compress_source_embed(walk->source, walk->text->tokens + chunk->first,
-                                                  chunk->n_tokens, walk->x, err);
-    if (status == WL_OK) {
-        status = states_write(&walk->original, chunk->first, chunk->n_tokens, walk->x, err);
+    size_t n_embd = walk->source->n_embd;
+    enum wl_status status = WL_OK;
+    for (size_t i = 0, n; i < chunk->n_tokens && status == WL_OK; i += n) {
+        for (n = 0; i + n < chunk->n_tokens && !narrow_is_image(walk, chunk->first + i + n); n++) {
+        }
+        status = compress_source_embed(walk->source, walk->text->tokens + chunk->first + i, n,
+                                       walk->x + i * n_embd, err);
+        n += i + n < chunk->n_tokens; // the image token behind them
     }
     if (status == WL_OK) {
-        status = states_write(&walk->made, chunk->first, chunk->n_tokens, walk->x, err);
+        status = put_images(walk, chunk, err);
+    }
+    if (status == WL_OK) {
+        status = states_write(&walk->now.original, chunk->first, chunk->n_tokens, walk->x, err);
+    }
+    if (status == WL_OK) {
+        status = states_write(&walk->now.made, chunk->first, chunk->n_tokens, walk->x, err);
     }
     return status;
 }
 
 enum wl_status narrow_walk_embed(struct narrow_walk *walk, struct wl_err *err) {
-    return narrow_each_chunk(walk, false, embed_chunk, NULL, err);
-}
-
-// ---- moments ----
-
-// The feed-forward part's output before any norm of its own and without its bias: what the matrix
-// `down` alone gives is what least squares can repair.
-static struct block_weights linear_end(const struct block_weights *weights) {
-    struct block_weights out = *weights;
-    out.ffn_post_norm = NULL;
-    out.down_bias = NULL;
-    return out;
-}
-
-// target = (1 - a) W h + a (y - mid - bias), in place of y; `x` is used for W h. With a norm behind
-// `down` only W h itself can be asked for.
-static enum wl_status damped_target(struct narrow_walk *walk, const struct compress_block *block,
-                                    size_t n_tokens, struct wl_err *err) {
-    struct block_weights weights = linear_end(&block->weights);
-    enum wl_status status =
-        block_ffn_out(&block->shape, &weights, n_tokens, walk->mid, walk->h, walk->x, err);
-    float damping = block->weights.ffn_post_norm ? 0 : (float)walk->options->damping;
-    const float *bias = block->weights.down_bias;
-    size_t n_embd = walk->source->n_embd;
-    for (size_t i = 0; i < n_tokens * n_embd; i++) {
-        float full = walk->target[i] - walk->mid[i] - (bias ? bias[i % n_embd] : 0);
-        walk->target[i] = (1 - damping) * (walk->x[i] - walk->mid[i]) + damping * full;
-    }
-    return status;
-}
-
-// The first token of a sequence attends to nothing and has a state of its own kind, often huge: it
-// would fill the moments.
-static void add_moments(struct narrow_walk *walk, const struct narrow_chunk *chunk, size_t n_ff) {
-    size_t n_embd = walk->source->n_embd, at = 0;
-    for (size_t s = 0; s < chunk->batch.n_sequences; s++) {
-        size_t n = chunk->batch.lengths[s];
-        if (n > 1) {
-            const float *h = walk->h + (at + 1) * n_ff, *t = walk->target + (at + 1) * n_embd;
-            gram_add(&walk->gram, h, n - 1, 1);
-            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)n_embd, (int)n_ff,
-                        (int)(n - 1), 1, t, (int)n_embd, h, (int)n_ff, 1, walk->cross, (int)n_ff);
-        }
-        at += n;
-    }
-}
-
-static enum wl_status take_chunk(struct narrow_walk *walk, const struct narrow_chunk *chunk,
-                                 void *context, struct wl_err *err) {
-    const struct compress_block *block = context;
-    const struct block_weights *w = &block->weights;
-    size_t first = chunk->first, n = chunk->n_tokens;
-    enum wl_status status = states_read(&walk->original, first, n, walk->x, err);
+    size_t n_embd = walk->source->n_embd, n = walk->text->n_tokens;
+    const char *dir = walk->options->scratch_dir;
+    enum wl_status status = states_open(&walk->now.original, dir, n, n_embd, err);
     if (status == WL_OK) {
-        status = block_attention(&block->shape, w, &chunk->batch, walk->x, walk->mid, NULL, err);
+        status = states_open(&walk->now.made, dir, n, n_embd, err);
     }
     if (status == WL_OK) {
-        status = block_ffn_inner(&block->shape, w, n, walk->mid, NULL, walk->h, err);
+        status = narrow_each_chunk(walk, false, embed_chunk, NULL, err);
     }
-    if (status == WL_OK) {
-        status = block_ffn_out(&block->shape, w, n, walk->mid, walk->h, walk->target, err);
-    }
-    if (status == WL_OK) {
-        status = states_write(&walk->original, first, n, walk->target, err);
-    }
-    if (status == WL_OK) {
-        status = states_read(&walk->made, first, n, walk->x, err);
-    }
-    if (status == WL_OK) {
-        status = block_attention(&block->shape, w, &chunk->batch, walk->x, walk->mid, NULL, err);
-    }
-    if (status == WL_OK) {
-        status = states_write(&walk->made, first, n, walk->mid, err);
-    }
-    if (status != WL_OK || chunk->is_held_out) {
-        return status;
-    }
-    status = block_ffn_inner(&block->shape, w, n, walk->mid, NULL, walk->h, err);
-    if (status == WL_OK) {
-        status = damped_target(walk, block, n, err);
-    }
-    if (status == WL_OK) {
-        add_moments(walk, chunk, block->shape.n_ff);
-    }
-    return status;
-}
-
-enum wl_status narrow_take_moments(struct narrow_walk *walk, const struct compress_block *block,
-                                   struct wl_err *err) {
-    size_t n_ff = block->shape.n_ff;
-    release_layer(walk);
-    walk->h = calloc(NARROW_CHUNK, n_ff * sizeof *walk->h);
-    walk->cross = calloc(walk->source->n_embd, n_ff * sizeof *walk->cross);
-    if (!walk->h || !walk->cross) {
-        return wl_err_set(err, WL_MEMORY, "no memory for the moments of %zu neurons", n_ff);
-    }
-    enum wl_status status = gram_init(&walk->gram, n_ff, err);
-    return status == WL_OK ? narrow_each_chunk(walk, false, take_chunk, (void *)block, err)
-                           : status;
-}
-
-// ---- a feed-forward part ----
-
-struct part {
-    const struct block_shape *shape;
-    const struct block_weights *weights;
-    double error, size; // sums of squares
-};
-
-static enum wl_status finish_chunk(struct narrow_walk *walk, const struct narrow_chunk *chunk,
-                                   void *context, struct wl_err *err) {
-    const struct part *part = context;
-    size_t n = chunk->n_tokens;
-    enum wl_status status = states_read(&walk->made, chunk->first, n, walk->mid, err);
-    if (status == WL_OK) {
-        status = block_ffn_inner(part->shape, part->weights, n, walk->mid, NULL, walk->h, err);
-    }
-    if (status == WL_OK) {
-        status = block_ffn_out(part->shape, part->weights, n, walk->mid, walk->h, walk->x, err);
-    }
-    return status == WL_OK ? states_write(&walk->made, chunk->first, n, walk->x, err) : status;
-}
-
-enum wl_status narrow_finish_block(struct narrow_walk *walk, const struct block_shape *shape,
-                                   const struct block_weights *weights, struct wl_err *err) {
-    struct part part = {.shape = shape, .weights = weights};
-    return narrow_each_chunk(walk, false, finish_chunk, &part, err);
-}
-
-static enum wl_status judge_chunk(struct narrow_walk *walk, const struct narrow_chunk *chunk,
-                                  void *context, struct wl_err *err) {
-    struct part *part = context;
-    size_t n = chunk->n_tokens, n_embd = walk->source->n_embd, at = 0;
-    enum wl_status status = states_read(&walk->made, chunk->first, n, walk->mid, err);
-    if (status == WL_OK) {
-        status = states_read(&walk->original, chunk->first, n, walk->target, err);
-    }
-    if (status == WL_OK) {
-        status = block_ffn_inner(part->shape, part->weights, n, walk->mid, NULL, walk->h, err);
-    }
-    if (status == WL_OK) {
-        status = block_ffn_out(part->shape, part->weights, n, walk->mid, walk->h, walk->x, err);
-    }
-    for (size_t s = 0; s < chunk->batch.n_sequences && status == WL_OK; s++) {
-        size_t end = at + chunk->batch.lengths[s];
-        for (size_t i = (at + 1) * n_embd; i < end * n_embd; i++) {
-            double off = walk->x[i] - walk->target[i], size = walk->target[i] - walk->mid[i];
-            part->error += off * off;
-            part->size += size * size;
-        }
-        at = end;
-    }
-    return status;
-}
-
-enum wl_status narrow_held_out_error(struct narrow_walk *walk, const struct block_shape *shape,
-                                     const struct block_weights *weights, double *out,
-                                     struct wl_err *err) {
-    struct part part = {.shape = shape, .weights = weights};
-    enum wl_status status = narrow_each_chunk(walk, true, judge_chunk, &part, err);
-    *out = part.size > 0 ? part.error / part.size : NAN;
     return status;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/units.h"
@@ -233,12 +234,19 @@ static bool put_rows(struct writer *w, const struct target_tensor *t) {
     return is_ok;
 }
 
+// What of the source was read for it would count as memory in use.
+static void forget_source(const struct writer *w) {
+    const struct gguf_file *source = w->target->source;
+    madvise(source->map, (size_t)source->file_bytes, MADV_DONTNEED);
+}
+
 static bool put_tensor(struct writer *w, const struct target_tensor *t) {
     bool is_ok = put_rows(w, t);
     while (t->next_part && is_ok) {
         t = &w->target->tensors[t->next_part];
         is_ok = put_rows(w, t);
     }
+    forget_source(w);
     return is_ok && put_padding(w);
 }
 
