@@ -80,7 +80,10 @@ enum wl_status back_block(const struct block_shape *shape, const struct block_we
                           const float *dy, const struct back_gradients *gradients,
                           struct back_work *work, float *dx, struct wl_err *err);
 
-// y = norm(x): dx += what dy means for x; dfactor, if not NULL, too. Rows of `width`.
+// y = x by its root mean square, times factor [width], row by row.
+void back_norm_forth(const float *x, size_t n_rows, size_t width, float eps, const float *factor,
+                     float *y);
+// The way back: dx += what dy means for x; dfactor, if not NULL, too. Rows of `width`.
 void back_norm(const float *x, size_t n_rows, size_t width, float eps, const float *factor,
                const float *dy, float *dfactor, float *dx);
 

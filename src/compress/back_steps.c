@@ -5,6 +5,11 @@
 
 #include "compress/back_parts.h"
 
+void back_norm_forth(const float *x, size_t n_rows, size_t width, float eps, const float *factor,
+                     float *y) {
+    block_norm(x, n_rows, width, eps, factor, y);
+}
+
 // y_i = x_i r f_i, r = (mean of x^2 + eps)^(-1/2): dx_i = r f_i dy_i - x_i r^3 mean of (f dy x).
 void back_norm(const float *x, size_t n_rows, size_t width, float eps, const float *factor,
                const float *dy, float *dfactor, float *dx) {
