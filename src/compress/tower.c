@@ -26,6 +26,26 @@ void tower_activate(enum tower_act act, float *x, size_t n) {
     }
 }
 
+static float inside_slope(enum tower_act act, float x) {
+    switch (act) {
+    case TOWER_GELU: return GELU_OUTER * (1 + 3 * GELU_INNER * x * x);
+    case TOWER_QUICK_GELU: return QUICK;
+    case TOWER_SILU: break;
+    }
+    return 1;
+}
+
+// From |x| = 11 on the sigmoid is 0 or 1 to the last bit, and its slope may overflow before it is
+// multiplied by 0.
+void tower_activate_both(enum tower_act act, float *x, float *slope, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float bounded = act == TOWER_GELU ? fminf(fmaxf(x[i], -11), 11) : x[i];
+        float s = 1 / (1 + expf(-inside(act, bounded))), value = x[i] * s;
+        slope[i] = s + value * (1 - s) * inside_slope(act, bounded);
+        x[i] = value;
+    }
+}
+
 void tower_norm(const float *x, size_t n_rows, size_t width, float eps, const float *factor,
                 const float *bias, float *y) {
     for (size_t row = 0; row < n_rows; row++) {

@@ -8,6 +8,8 @@
 void tower_norm(const float *x, size_t n_rows, size_t width, float eps, const float *factor,
                 const float *bias, float *y);
 void tower_activate(enum tower_act act, float *x, size_t n);
+// The same, and the derivative at each x.
+void tower_activate_both(enum tower_act act, float *x, float *slope, size_t n);
 
 // tower_heads.c: queries and keys turn in place, [n_tokens][n_head * head_dim].
 enum wl_status tower_turn(const struct tower_shape *shape, const struct tower_picture *picture,

@@ -7,8 +7,12 @@
 
 #include "compress/obs.h"
 #include "compress/repair.h"
+#include "compress/tower_heal.h"
+#include "compress/tower_parts.h"
+#include "os/clock.h"
 
-enum { OBS_BLOCK = 64 };
+enum { OBS_BLOCK = 64, HEAL_BATCH = 512, HEAL_CHECK_EVERY = 40, HEAL_MAX_FLOATS = 1 << 25 };
+static const float HEAL_RATE = 0.05F; // in the units of heal.h
 // Share of the loss so far that a block makes up for (narrow.h); all of it where it also stands in
 // for blocks that are gone.
 static const double DAMPING = 0.5, RIDGE = 1e-2, REPAIR_RIDGE = 1e-3;
@@ -152,6 +156,71 @@ static enum wl_status repair(struct narrowing *n, struct wl_err *err) {
     return status;
 }
 
+// ---- heal ----
+
+struct heal_time {
+    struct text_watch *watch;
+    int64_t begin_ns;
+    double seconds;
+};
+
+static double share_done(void *context) {
+    struct heal_time *time = context;
+    double share = (double)(os_now_ns() - time->begin_ns) * 1e-9 / time->seconds;
+    return text_watch_stops(time->watch) ? 1 : share;
+}
+
+static enum wl_status learn(struct narrowing *n, float *mid, const float *target, size_t n_rows,
+                            size_t n_held_out, struct wl_err *err) {
+    const struct eye_options *o = n->walk->options;
+    const struct tower_weights *w = &n->weights;
+    struct heal_time time = {n->walk->watch, os_now_ns(), o->heal_seconds};
+    struct tower_heal_part part = {.n_embd = n->shape.n_embd,
+                                   .n_ff = n->shape.n_ff,
+                                   .act = n->shape.act,
+                                   .up = n->up,
+                                   .up_bias = n->up_bias,
+                                   .down = n->down,
+                                   .down_bias = n->out->down_bias};
+    struct tower_heal_options options = {.rate = HEAL_RATE,
+                                         .batch = HEAL_BATCH,
+                                         .check_every = HEAL_CHECK_EVERY,
+                                         .seed = o->seed + n->layer,
+                                         .share_done = share_done,
+                                         .context = &time};
+    struct tower_heal_result result;
+    tower_norm(mid, n_rows, part.n_embd, n->shape.eps, w->ln2, w->ln2_bias, mid);
+    enum wl_status status =
+        tower_heal(&part, mid, target, n_rows, n_held_out, &options, &result, err);
+    return status == WL_OK && n->walk->watch->is_stopped
+               ? wl_err_set(err, WL_INTERRUPTED, "cancelled")
+               : status;
+}
+
+// What is learnt is judged on the held-out views, so there must be some.
+static enum wl_status heal(struct narrowing *n, struct wl_err *err) {
+    const struct eye_record *record = n->walk->record;
+    size_t n_embd = n->shape.n_embd, n_rows, n_held_out;
+    size_t stride = record->n_patches * n_embd / HEAL_MAX_FLOATS + 1;
+    size_t room = record->n_patches / stride + 1;
+    float *mid = calloc(room, n_embd * sizeof *mid),
+          *target = calloc(room, n_embd * sizeof *target);
+    enum wl_status status = mid && target ? WL_OK : no_memory(n, err);
+    if (status == WL_OK) {
+        status = eye_walk_gather(n->walk, stride, mid, target, &n_rows, &n_held_out, err);
+    }
+    if (status == WL_OK && n_held_out > 0) {
+        n->weights.up_bias = n->up_bias;
+        status = learn(n, mid, target, n_rows, n_held_out, err);
+    }
+    if (status == WL_OK && n_held_out > 0) {
+        status = eye_walk_error(n->walk, &n->shape, &n->weights, &n->out->error_healed, err);
+    }
+    free(mid);
+    free(target);
+    return status;
+}
+
 // ---- one block ----
 
 static enum wl_status store(struct eye_made *made, const float *values, size_t n, int64_t *at,
@@ -203,6 +272,19 @@ static enum wl_status choose_kept(struct narrowing *n, struct wl_err *err) {
     return status;
 }
 
+static enum wl_status keep(struct narrowing *n, struct wl_err *err) {
+    struct eye_made_layer *out = n->out;
+    size_t n_embd = n->shape.n_embd, n_ff = n->shape.n_ff;
+    out->is_changed = true;
+    enum wl_status status = store(n->made, n->down, n_embd * n_ff, &out->down, err);
+    if (status == WL_OK && isfinite(out->error_healed)) {
+        status = store(n->made, n->up, n_embd * n_ff, &out->up, err);
+        out->up_bias = n->up_bias;
+        n->up_bias = NULL;
+    }
+    return status;
+}
+
 static enum wl_status make_narrow(struct narrowing *n, struct wl_err *err) {
     struct eye_made_layer *out = n->out;
     enum wl_status status = open_narrowing(n, err);
@@ -219,12 +301,10 @@ static enum wl_status make_narrow(struct narrowing *n, struct wl_err *err) {
     if (status == WL_OK) {
         status = eye_walk_error(n->walk, &n->shape, &n->weights, &out->error_repaired, err);
     }
-    if (status == WL_OK) {
-        size_t n_down = (size_t)n->shape.n_embd * n->shape.n_ff;
-        out->is_changed = true;
-        status = store(n->made, n->down, n_down, &out->down, err);
+    if (status == WL_OK && n->walk->options->heal_seconds > 0) {
+        status = heal(n, err);
     }
-    return status;
+    return status == WL_OK ? keep(n, err) : status;
 }
 
 // The original stream through this block, and on through those after it that go.
@@ -313,8 +393,6 @@ void eye_made_release(struct eye_made *made) {
         free(layer->kept);
         free(layer->down_bias);
         free(layer->up_bias);
-        free(layer->norm);
-        free(layer->norm_bias);
     }
     free(made->layers);
     if (made->store.fd >= 0) {

@@ -14,7 +14,7 @@ struct eye_made_layer {
     int64_t down;     // where in the store [n_embd][n_ff] begins
     int64_t up;       // [n_ff][n_embd], when healed; else EYE_NOT_STORED: rows of the original
     float *down_bias; // [n_embd]
-    float *up_bias, *norm, *norm_bias; // of the whole feed-forward part, when healed; else NULL
+    float *up_bias;   // [n_ff], when healed; else NULL
     double error_cut, error_repaired, error_healed; // on held-out pictures; NaN: not done
 };
 

@@ -280,11 +280,26 @@ enum wl_status eye_walk_error(struct eye_walk *walk, const struct tower_shape *s
     return status;
 }
 
-enum wl_status eye_walk_gather(const struct eye_walk *walk, float *mid, float *target,
-                               struct wl_err *err) {
-    size_t n = walk->record->n_patches;
-    enum wl_status status = states_read(&walk->made, 0, n, mid, err);
-    return status == WL_OK ? states_read(&walk->original, 0, n, target, err) : status;
+enum wl_status eye_walk_gather(const struct eye_walk *walk, size_t stride, float *mid,
+                               float *target, size_t *n, size_t *n_held_out, struct wl_err *err) {
+    const struct eye_record *record = walk->record;
+    size_t n_embd = walk->source->facts.n_embd, n_views = record->n_learnt_views;
+    size_t n_learnt = n_views < record->n_views ? record->firsts[n_views] : record->n_patches;
+    enum wl_status status = WL_OK;
+    *n = *n_held_out = 0;
+    for (size_t row = 0; row < record->n_patches && status == WL_OK; row += stride) {
+        float *from = mid + *n * n_embd, *to = target + *n * n_embd;
+        status = states_read(&walk->made, row, 1, from, err);
+        if (status == WL_OK) {
+            status = states_read(&walk->original, row, 1, to, err);
+        }
+        for (size_t i = 0; i < n_embd; i++) {
+            to[i] -= from[i];
+        }
+        *n += 1;
+        *n_held_out += row >= n_learnt;
+    }
+    return status;
 }
 
 enum wl_status eye_walk_parity(struct eye_walk *walk, double *out, struct wl_err *err) {

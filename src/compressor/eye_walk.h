@@ -46,9 +46,9 @@ enum wl_status eye_walk_finish(struct eye_walk *walk, const struct tower_shape *
 // |y - target|^2 / |target - mid|^2 of a feed-forward part, on held-out views (without any: NaN).
 enum wl_status eye_walk_error(struct eye_walk *walk, const struct tower_shape *shape,
                               const struct tower_weights *weights, double *out, struct wl_err *err);
-// Rows of the streams for heal.h: `mid` of the made, `target` of the original one, [n][n_embd].
-enum wl_status eye_walk_gather(const struct eye_walk *walk, float *mid, float *target,
-                               struct wl_err *err);
+// Every `stride`-th patch: the made stream's mid, and what the part has to add to it, [n][n_embd].
+enum wl_status eye_walk_gather(const struct eye_walk *walk, size_t stride, float *mid,
+                               float *target, size_t *n, size_t *n_held_out, struct wl_err *err);
 // How far the first view's original stream is from what libmtmd has behind the last block.
 enum wl_status eye_walk_parity(struct eye_walk *walk, double *out, struct wl_err *err);
 

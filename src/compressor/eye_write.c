@@ -174,13 +174,7 @@ static enum wl_status put_block(struct writing *w, uint32_t layer, struct wl_err
                                      .at = made->down},
                      err);
     }
-    if (status == WL_OK) {
-        status = put_vector(w, layer, "ffn_down.bias", made->down_bias, n_embd, err);
-    }
-    if (status == WL_OK) {
-        status = put_vector(w, layer, "ln2.weight", made->norm, n_embd, err);
-    }
-    return status == WL_OK ? put_vector(w, layer, "ln2.bias", made->norm_bias, n_embd, err)
+    return status == WL_OK ? put_vector(w, layer, "ffn_down.bias", made->down_bias, n_embd, err)
                            : status;
 }
 

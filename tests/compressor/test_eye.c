@@ -88,6 +88,23 @@ static int check_cut(const char *name, const struct eye_pair *pair) {
     return RIGHT;
 }
 
+static int check_heal(const char *name, const struct eye_pair *pair) {
+    struct eye_options options = options_of(pair);
+    struct eye_result result;
+    struct wl_err err = {0};
+    options.cut = 0.25;
+    options.heal_seconds = 0.5;
+    EXPECT(run(pair, &options, &result, &err) == WL_OK);
+    for (size_t i = 0; i < result.n_layers; i++) {
+        const struct eye_layer *layer = &result.layers[i];
+        EXPECT(layer->n_ff == 96 || layer->error_healed <= 1.02 * layer->error_repaired);
+    }
+    EXPECT(result.error_projected < 0.2);
+    eye_result_release(&result);
+    remove_out(pair);
+    return RIGHT;
+}
+
 static int check_drop(const char *name, const struct eye_pair *pair) {
     struct eye_options options = options_of(pair);
     struct eye_result result;
@@ -181,6 +198,7 @@ static int check_family(const struct eye_pair_family *family) {
     EXPECT(eye_pair_make(family, &pair));
     int code = check_cut(name, &pair);
     code = code == RIGHT ? check_drop(name, &pair) : code;
+    code = code == RIGHT && family == EYE_PAIRS ? check_heal(name, &pair) : code;
     code = code == RIGHT && family == EYE_PAIRS ? check_type(name, &pair) : code;
     code = code == RIGHT && family == EYE_PAIRS ? check_refusals(name, &pair) : code;
     remove_out(&pair);

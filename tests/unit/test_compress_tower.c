@@ -12,6 +12,7 @@
 
 #include "base/rng.h"
 #include "compress/tower.h"
+#include "compress/tower_heal.h"
 
 enum { EMBD = 12, HEADS = 3, HEAD_DIM = 8, WIDTH = HEADS * HEAD_DIM, FF = 20, MAX_PATCHES = 300 };
 
@@ -234,12 +235,148 @@ static void one_patch_and_many(void **state) {
     check(TOWER_GELU, false, true, MAX_PATCHES); // more than are worked on at once
 }
 
+// ---- healing ----
+
+enum { HEAL_ROWS = 200, HEAL_HELD_OUT = 40 };
+
+struct heal_fixture {
+    struct fixture base;
+    float up[FF * EMBD], up_bias[FF], down[EMBD * FF], down_bias[EMBD];
+    float u[HEAL_ROWS * EMBD], target[HEAL_ROWS * EMBD];
+    struct tower_heal_part part;
+    int n_asked;
+};
+
+static double loss_of(const struct heal_fixture *f, size_t n) {
+    double sum = 0;
+    for (size_t row = 0; row < n; row++) {
+        double in[EMBD], h[FF], y[EMBD];
+        for (size_t i = 0; i < EMBD; i++) {
+            in[i] = (double)f->u[row * EMBD + i];
+        }
+        plain_multiply(f->up, f->up_bias, in, EMBD, FF, h);
+        for (size_t i = 0; i < FF; i++) {
+            h[i] = plain_act(f->part.act, h[i]);
+        }
+        plain_multiply(f->down, f->down_bias, h, FF, EMBD, y);
+        for (size_t i = 0; i < EMBD; i++) {
+            double off = y[i] - (double)f->target[row * EMBD + i];
+            sum += off * off;
+        }
+    }
+    return sum;
+}
+
+// The part, and what it gave before its weights were shaken.
+static struct heal_fixture *heal_fixture_new(enum tower_act act, double shake) {
+    struct heal_fixture *f = calloc(1, sizeof *f);
+    fixture_init(&f->base, act, false, true);
+    const struct tower_weights *w = &f->base.weights;
+    memcpy(f->up, w->up, sizeof f->up);
+    memcpy(f->up_bias, w->up_bias, sizeof f->up_bias);
+    memcpy(f->down, w->down, sizeof f->down);
+    memcpy(f->down_bias, w->down_bias, sizeof f->down_bias);
+    f->part = (struct tower_heal_part){EMBD, FF, act, f->up, f->up_bias, f->down, f->down_bias};
+    for (size_t row = 0; row < HEAL_ROWS; row++) {
+        double in[EMBD], h[FF], y[EMBD];
+        for (size_t i = 0; i < EMBD; i++) {
+            f->u[row * EMBD + i] = (float)rng_normal(&f->base.rng);
+            in[i] = (double)f->u[row * EMBD + i];
+        }
+        plain_multiply(f->up, f->up_bias, in, EMBD, FF, h);
+        for (size_t i = 0; i < FF; i++) {
+            h[i] = plain_act(act, h[i]);
+        }
+        plain_multiply(f->down, f->down_bias, h, FF, EMBD, y);
+        for (size_t i = 0; i < EMBD; i++) {
+            f->target[row * EMBD + i] = (float)y[i];
+        }
+    }
+    for (size_t i = 0; i < FF * EMBD; i++) {
+        f->up[i] += (float)(shake * rng_normal(&f->base.rng));
+        f->down[i] += (float)(shake * rng_normal(&f->base.rng));
+    }
+    return f;
+}
+
+static void check_slope(const struct heal_fixture *f, float *weight, float found) {
+    enum { N = 30 };
+    const float step = 1e-2F;
+    float old = *weight;
+    *weight = old + step;
+    double above = loss_of(f, N);
+    *weight = old - step;
+    double below = loss_of(f, N);
+    *weight = old;
+    double expected = (above - below) / (2 * (double)step);
+    assert_true(fabs((double)found - expected) < 2e-3 * (fabs(expected) + 1));
+}
+
+static void gradient_is_the_slope(void **state) {
+    (void)state;
+    for (enum tower_act act = TOWER_GELU; act <= TOWER_SILU; act++) {
+        struct heal_fixture *f = heal_fixture_new(act, 0.2);
+        float up[FF * EMBD], up_bias[FF], down[EMBD * FF], down_bias[EMBD];
+        struct tower_heal_gradient gradient = {up, up_bias, down, down_bias};
+        struct wl_err err = {0};
+        double loss;
+        assert_int_equal(tower_heal_gradient(&f->part, f->u, f->target, 30, &loss, &gradient, &err),
+                         WL_OK);
+        assert_true(fabs(loss - loss_of(f, 30)) < 1e-3 * loss);
+        for (size_t i = 0; i < EMBD; i++) {
+            check_slope(f, &f->up[i * 7], up[i * 7]);
+            check_slope(f, &f->up_bias[i], up_bias[i]);
+            check_slope(f, &f->down[i * 11], down[i * 11]);
+            check_slope(f, &f->down_bias[i], down_bias[i]);
+        }
+        free(f);
+    }
+}
+
+static double a_thousand_steps(void *context) {
+    struct heal_fixture *f = context;
+    return f->n_asked++ / 1000.0;
+}
+
+static void healing_finds_back(void **state) {
+    (void)state;
+    struct heal_fixture *f = heal_fixture_new(TOWER_GELU, 0.1);
+    struct tower_heal_options options = {.rate = 0.05F,
+                                         .batch = 64,
+                                         .check_every = 20,
+                                         .seed = 1,
+                                         .share_done = a_thousand_steps,
+                                         .context = f};
+    struct tower_heal_result result;
+    struct wl_err err = {0};
+    assert_int_equal(
+        tower_heal(&f->part, f->u, f->target, HEAL_ROWS, HEAL_HELD_OUT, &options, &result, &err),
+        WL_OK);
+    assert_int_equal(result.n_steps, 1000);
+    assert_true(result.before > 0.01 && result.after < 0.1 * result.before);
+    free(f);
+}
+
+static void healing_refuses_nonsense(void **state) {
+    (void)state;
+    struct heal_fixture *f = heal_fixture_new(TOWER_GELU, 0.1);
+    struct tower_heal_options options = {.rate = 0.05F, .batch = 64, .check_every = 20};
+    struct tower_heal_result result;
+    struct wl_err err = {0};
+    assert_int_equal(tower_heal(&f->part, f->u, f->target, 5, 5, &options, &result, &err),
+                     WL_INPUT);
+    memset(f->target, 0, sizeof f->target);
+    assert_int_equal(tower_heal(&f->part, f->u, f->target, 9, 5, &options, &result, &err),
+                     WL_INPUT);
+    free(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(with_rope_and_biases),
-        cmocka_unit_test(plain_with_biases),
-        cmocka_unit_test(without_biases),
-        cmocka_unit_test(one_patch_and_many),
+        cmocka_unit_test(with_rope_and_biases),     cmocka_unit_test(plain_with_biases),
+        cmocka_unit_test(without_biases),           cmocka_unit_test(one_patch_and_many),
+        cmocka_unit_test(gradient_is_the_slope),    cmocka_unit_test(healing_finds_back),
+        cmocka_unit_test(healing_refuses_nonsense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
