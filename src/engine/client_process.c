@@ -43,7 +43,12 @@ static enum wl_status spawn(struct link *link, const char *path, const char *omp
                             int socket_fd, int output_fd, struct wl_err *err) {
     char policy[64];
     // Without this ggml starts a debugger on itself when it aborts, which takes seconds.
-    const char *env[3] = {"GGML_NO_BACKTRACE=1"};
+    const char *env[4] = {"GGML_NO_BACKTRACE=1"};
+    if (omp_wait_policy && strcmp(omp_wait_policy, "passive") == 0) {
+        // The same for OpenBLAS, whose threads would spin for 2^26 cycles: on a machine with other
+        // work that multiplied the time of a compression.
+        env[2] = "OPENBLAS_THREAD_TIMEOUT=16";
+    }
     if (omp_wait_policy) {
         snprintf(policy, sizeof policy, "OMP_WAIT_POLICY=%s", omp_wait_policy);
         env[1] = policy;
