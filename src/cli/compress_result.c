@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/units.h"
+#include "cli/compress_request.h"
 #include "cli/term.h"
 
 #define Z95 1.96
@@ -15,65 +16,149 @@ static double half_width(double sem) {
     return isfinite(sem) ? Z95 * sem : 0;
 }
 
-const char *compress_grade(const struct engine_compress_verdict *verdict) {
-    double high = verdict->kl_mean + half_width(verdict->kl_sem);
+static double number(const json_t *object, const char *key) {
+    return wl_json_opt_double(object, key, NAN);
+}
+
+const char *compress_grade(const json_t *verdict) {
+    double high = number(verdict, "kl_mean") + half_width(number(verdict, "kl_sem"));
     return high <= COMPRESS_TRANSPARENT_KL ? "transparent"
            : high <= COMPRESS_GOOD_KL      ? "good"
                                            : "degraded";
 }
 
-// ---- text ----
+// ---- plan ----
 
-static void print_sizes(FILE *stream, const struct engine_compress_plan *plan, int64_t out_bytes,
-                        const char *about) {
+static void print_sizes(FILE *stream, const json_t *plan, double out_bytes, const char *about) {
     char before[UNITS_TEXT_BYTES], after[UNITS_TEXT_BYTES], change[UNITS_TEXT_BYTES];
-    fprintf(stream, "  file            %s -> %s%s (%s)\n",
-            units_bytes(before, (double)plan->in_bytes), about,
-            units_bytes(after, (double)out_bytes),
-            units_signed_pct(change, (double)out_bytes / (double)plan->in_bytes));
-    fprintf(stream, "  block weights   %s -> %s (%s)\n",
-            units_params(before, (double)plan->block_weights_before),
-            units_params(after, (double)plan->block_weights_after),
-            units_signed_pct(change, (double)plan->block_weights_after /
-                                         (double)plan->block_weights_before));
+    double in_bytes = number(plan, "in_bytes");
+    double weights = number(plan, "block_weights_before"),
+           left = number(plan, "block_weights_after");
+    fprintf(stream, "  file            %s -> %s%s (%s)\n", units_bytes(before, in_bytes), about,
+            units_bytes(after, out_bytes), units_signed_pct(change, out_bytes / in_bytes));
+    fprintf(stream, "  block weights   %s -> %s (%s)\n", units_params(before, weights),
+            units_params(after, left), units_signed_pct(change, left / weights));
 }
 
-static void print_method(FILE *stream, const struct engine_compress_options *o) {
-    char time[UNITS_TEXT_BYTES];
-    if (strcmp(o->method, "repair") != 0) {
-        fprintf(stream, "  method          %s, no repair\n",
-                strcmp(o->method, "cut") == 0 ? "optimal brain surgeon" : o->method);
-    } else if (o->heal_seconds > 0) {
-        fprintf(stream,
-                "  method          optimal brain surgeon, least squares, healing of at most %s a "
-                "block\n",
-                units_seconds(time, o->heal_seconds));
+struct spread { // of a size over the blocks that stay
+    int64_t low, high;
+    uint32_t n_removed;
+};
+
+static struct spread spread_of(const json_t *layers, const char *key) {
+    struct spread spread = {INT64_MAX, 0, 0};
+    for (size_t i = 0; i < json_array_size(layers); i++) {
+        const json_t *layer = json_array_get(layers, i);
+        if (wl_json_opt_bool(layer, "is_removed", false)) {
+            spread.n_removed++;
+            continue;
+        }
+        int64_t value = wl_json_opt_i64(layer, key, 0);
+        spread.low = value < spread.low ? value : spread.low;
+        spread.high = value > spread.high ? value : spread.high;
+    }
+    return spread;
+}
+
+static void print_spread(FILE *stream, const char *what, int64_t before, struct spread spread) {
+    if (before > 0) {
+        fprintf(stream, "  %-15s %" PRId64 " -> ", what, before);
     } else {
-        fputs("  method          optimal brain surgeon, least squares\n", stream);
+        fprintf(stream, "  %-15s ", what);
+    }
+    if (spread.low == spread.high) {
+        fprintf(stream, "%" PRId64 " in every block\n", spread.low);
+    } else {
+        fprintf(stream, "%" PRId64 " to %" PRId64 ", each block its own\n", spread.low,
+                spread.high);
+    }
+}
+
+static void print_shape(FILE *stream, const json_t *plan) {
+    const json_t *layers = json_object_get(plan, "layers");
+    struct spread neurons = spread_of(layers, "n_ff"), heads = spread_of(layers, "n_head_kv");
+    int64_t n_layer = wl_json_opt_i64(plan, "n_layer", 0);
+    print_spread(stream, "neurons", wl_json_opt_i64(plan, "n_ff_before", 0), neurons);
+    print_spread(stream, "KV heads", wl_json_opt_i64(plan, "n_head_kv_before", 0), heads);
+    if (neurons.n_removed > 0) {
+        fprintf(stream, "  blocks          %" PRId64 " -> %" PRId64 "\n", n_layer,
+                n_layer - neurons.n_removed);
+    }
+}
+
+static void print_method(FILE *stream, const json_t *request) {
+    char time[UNITS_TEXT_BYTES];
+    const char *method = wl_json_opt_string(request, "method", "repair");
+    double local_s = wl_json_opt_double(request, "local_seconds", 0);
+    double lora_s = wl_json_opt_double(request, "lora_seconds", 0);
+    if (strcmp(method, "repair") != 0) {
+        fprintf(stream, "  method          %s, no repair\n",
+                strcmp(method, "cut") == 0 ? "optimal brain surgeon" : method);
+        return;
+    }
+    fputs("  method          optimal brain surgeon, least squares", stream);
+    if (local_s > 0) {
+        fprintf(stream, ", %s of healing block by block", units_seconds(time, local_s));
+    }
+    if (lora_s > 0) {
+        fprintf(stream, ", %s of all blocks together", units_seconds(time, lora_s));
+    }
+    fputc('\n', stream);
+}
+
+static void print_calibration(FILE *stream, const struct compress_view *view, const json_t *plan) {
+    const json_t *tasks = json_object_get(view->request, "tasks");
+    const char *text = wl_json_opt_string(view->request, "text", "");
+    fprintf(stream, "  calibration     %" PRId64 " tokens: ", wl_json_opt_i64(plan, "n_tokens", 0));
+    if (text[0]) {
+        fprintf(stream, "%s, ", text);
+    }
+    for (size_t i = 0; i < json_array_size(tasks); i++) {
+        const char *path = json_string_value(json_array_get(tasks, i));
+        const char *slash = path ? strrchr(path, '/') : NULL;
+        fprintf(stream, "%s, ", slash ? slash + 1 : path ? path : "");
+    }
+    fputs("what the model writes itself\n", stream);
+}
+
+static void print_estimate(FILE *stream, const json_t *plan) {
+    const json_t *estimate = json_object_get(plan, "estimate");
+    char time[UNITS_TEXT_BYTES], ram[UNITS_TEXT_BYTES], disk[UNITS_TEXT_BYTES];
+    if (estimate) {
+        fprintf(stream, "  needs           about %s, %s of RAM, %s of disk\n",
+                units_seconds(time, number(estimate, "seconds")),
+                units_bytes(ram, number(estimate, "rss_bytes")),
+                units_bytes(disk, number(estimate, "disk_bytes")));
     }
 }
 
 void compress_plan_print(FILE *stream, const struct compress_view *view) {
-    const struct engine_compress_options *o = view->options;
-    const struct engine_compress_plan *plan = &view->result->plan;
-    fprintf(stream, "%splan%s  %s (%s, %" PRIu32 " blocks) -> %s\n", term_bold(stream),
-            term_reset(stream), o->path, plan->arch, plan->n_layer, o->out);
-    fprintf(stream, "  neurons         %" PRIu32 " -> %" PRIu32 " in every block (feed-forward)\n",
-            plan->n_ff_before, plan->n_ff);
-    print_sizes(stream, plan, plan->out_bytes, "about ");
-    fprintf(stream, "  feed-forward    %.0f %% of the block weights, the part that is cut\n",
-            100 * (double)plan->ffn_weights_before / (double)plan->block_weights_before);
-    print_method(stream, o);
-    fprintf(stream, "  calibration     %" PRId64 " tokens: %s%s%s%swhat the model writes itself\n",
-            plan->n_tokens, o->text ? o->text : "", o->text ? ", " : "", o->tasks ? o->tasks : "",
-            o->tasks ? ", " : "");
-    if (o->floor_kl > 0) {
+    const json_t *plan = json_object_get(view->result, "plan");
+    double floor_kl = number(view->request, "floor");
+    const char *budget = wl_json_opt_string(view->request, "budget", "");
+    fprintf(stream, "%splan%s  %s (%s, %" PRId64 " blocks) -> %s\n", term_bold(stream),
+            term_reset(stream), wl_json_opt_string(view->request, "path", ""),
+            wl_json_opt_string(plan, "arch", ""), wl_json_opt_i64(plan, "n_layer", 0), view->out);
+    if (budget[0]) {
+        fprintf(stream, "  budget          %s%s\n", budget,
+                json_object_get(view->result, "allocation")
+                    ? ""
+                    : "; where to cut is worked out, what follows is the least even cut");
+    }
+    print_shape(stream, plan);
+    print_sizes(stream, plan, number(plan, "out_bytes"), "about ");
+    print_method(stream, view->request);
+    print_calibration(stream, view, plan);
+    if (isfinite(floor_kl)) {
         fprintf(stream, "  floor           KL at most %g nats per token (95 %%), else no file\n",
-                o->floor_kl);
+                floor_kl);
     } else {
         fputs("  floor           none\n", stream);
     }
+    print_estimate(stream, plan);
 }
+
+// ---- result ----
 
 static void print_error(double error) {
     if (isfinite(error)) {
@@ -83,130 +168,167 @@ static void print_error(double error) {
     }
 }
 
-static void print_layers(const struct engine_compress_result *r) {
+static void print_layer(const json_t *plan, const json_t *layer) {
     char time[UNITS_TEXT_BYTES];
-    printf("%s%5s %15s %10s %10s %10s %10s%s\n", term_bold(stdout), "BLOCK", "NEURONS", "CHOICE",
-           "REPAIRED", "HEALED", "TIME", term_reset(stdout));
-    for (size_t i = 0; i < r->n_layers; i++) {
-        const struct engine_compress_layer *layer = &r->layers[i];
-        printf("%5" PRIu32 " %6" PRIu32 " -> %5" PRIu32, layer->layer, r->plan.n_ff_before,
-               layer->n_ff);
-        print_error(layer->error_cut);
-        print_error(layer->error_repaired);
-        print_error(layer->error_healed);
-        printf(" %10s\n", units_seconds(time, layer->seconds));
+    printf("%5" PRId64, wl_json_opt_i64(layer, "layer", 0));
+    if (wl_json_opt_bool(layer, "is_removed", false)) {
+        puts("  taken out; the block before it does its work");
+        return;
+    }
+    printf(" %6" PRId64 " -> %5" PRId64 " %4" PRId64, wl_json_opt_i64(plan, "n_ff_before", 0),
+           wl_json_opt_i64(layer, "n_ff", 0), wl_json_opt_i64(layer, "n_head_kv", 0));
+    print_error(number(layer, "error_cut"));
+    print_error(number(layer, "error_repaired"));
+    print_error(number(layer, "error_healed"));
+    printf(" %9s\n", units_seconds(time, number(layer, "seconds")));
+}
+
+static void print_layers(const json_t *result) {
+    const json_t *layers = json_object_get(result, "layers");
+    const json_t *plan = json_object_get(result, "plan");
+    if (json_array_size(layers) == 0) {
+        return;
+    }
+    printf("%s%5s %15s %4s %10s %10s %10s %9s%s\n", term_bold(stdout), "BLOCK", "NEURONS", "KV",
+           "CHOICE", "REPAIRED", "HEALED", "TIME", term_reset(stdout));
+    for (size_t i = 0; i < json_array_size(layers); i++) {
+        print_layer(plan, json_array_get(layers, i));
     }
     puts("Error of the block's output on held-out text, as a share of its size.\n");
 }
 
-static void print_perplexity(const struct engine_compress_verdict *v) {
+static void print_perplexity(const json_t *v) {
     char mean[UNITS_TEXT_BYTES], low[UNITS_TEXT_BYTES], high[UNITS_TEXT_BYTES];
-    double half = half_width(v->log_ppl_ratio_sem);
-    printf("  perplexity      %.4g -> %.4g (%s; 95 %% %s to %s)\n", v->original.perplexity,
-           v->changed.perplexity, units_signed_pct(mean, exp(v->log_ppl_ratio)),
-           units_signed_pct(low, exp(v->log_ppl_ratio - half)),
-           units_signed_pct(high, exp(v->log_ppl_ratio + half)));
+    double half = half_width(number(v, "log_ppl_ratio_sem")),
+           log_ratio = number(v, "log_ppl_ratio");
+    printf("  perplexity      %.4g -> %.4g (%s; 95 %% %s to %s)\n",
+           number(json_object_get(v, "original"), "perplexity"),
+           number(json_object_get(v, "changed"), "perplexity"),
+           units_signed_pct(mean, exp(log_ratio)), units_signed_pct(low, exp(log_ratio - half)),
+           units_signed_pct(high, exp(log_ratio + half)));
+}
+
+static void print_vocabulary(const json_t *result) {
+    const json_t *v = json_object_get(result, "vocabulary");
+    char growth[UNITS_TEXT_BYTES];
+    if (v) {
+        printf("  vocabulary      %" PRId64 " -> %" PRId64 " tokens; held-out text %s in tokens\n",
+               wl_json_opt_i64(v, "n_before", 0), wl_json_opt_i64(v, "n_after", 0),
+               units_signed_pct(growth, 1 + number(v, "growth")));
+    }
+}
+
+static void print_distilled(const json_t *result) {
+    const json_t *d = json_object_get(result, "distilled");
+    char time[UNITS_TEXT_BYTES];
+    if (d) {
+        printf("  distilled       KL %.4g -> %.4g in %s, %" PRId64 " tokens%s\n",
+               number(d, "kl_before"), number(d, "kl_after"),
+               units_seconds(time, number(d, "seconds")), wl_json_opt_i64(d, "n_tokens", 0),
+               wl_json_opt_bool(d, "is_kept", false) ? "" : "; no better, not kept");
+    }
+}
+
+static void print_rounds(const json_t *result) {
+    size_t n = json_array_size(json_object_get(result, "rounds"));
+    if (n > 1) {
+        printf("  rounds          %zu: the floor was missed, less was cut\n", n);
+    }
+}
+
+static void print_rivals(const json_t *result) {
+    const json_t *rivals = json_object_get(result, "rivals");
+    char bytes[UNITS_TEXT_BYTES];
+    if (json_array_size(rivals) == 0) {
+        return;
+    }
+    printf("\n%s%-24s %10s %10s %8s%s\n", term_bold(stdout), "BESIDE IT", "SIZE", "KL", "SAME",
+           term_reset(stdout));
+    const json_t *own = json_object_get(result, "verdict");
+    printf("%-24s %10s %10.4g %6.1f %%\n", "this file",
+           units_bytes(bytes, number(result, "out_bytes")), number(own, "kl_mean"),
+           100 * number(own, "top1_share"));
+    for (size_t i = 0; i < json_array_size(rivals); i++) {
+        const json_t *rival = json_array_get(rivals, i), *v = json_object_get(rival, "verdict");
+        printf("the original in %-8s %10s %10.4g %6.1f %%\n", wl_json_opt_string(rival, "type", ""),
+               units_bytes(bytes, number(rival, "bytes")), number(v, "kl_mean"),
+               100 * number(v, "top1_share"));
+    }
+}
+
+static void print_encoder(const struct compress_view *view) {
+    const json_t *e = json_object_get(view->result, "encoder");
+    char before[UNITS_TEXT_BYTES], after[UNITS_TEXT_BYTES], change[UNITS_TEXT_BYTES];
+    if (!e || !view->mmproj_out) {
+        return;
+    }
+    printf("\n%simage encoder%s: %s\n", term_bold(stdout), term_reset(stdout), view->mmproj_out);
+    printf("  file            %s -> %s\n", units_bytes(before, number(e, "in_bytes")),
+           units_bytes(after, number(e, "out_bytes")));
+    printf("  block weights   %s -> %s (%s)\n",
+           units_params(before, number(e, "block_weights_before")),
+           units_params(after, number(e, "block_weights_after")),
+           units_signed_pct(change,
+                            number(e, "block_weights_after") / number(e, "block_weights_before")));
+    printf("  image tokens    cosine %.4f to those of before, error %.4f, on held-out pictures\n",
+           number(e, "cosine"), number(e, "error_projected"));
+    printf("  encoding        %s -> %s a picture\n",
+           units_seconds(before, number(e, "encode_s_before")),
+           units_seconds(after, number(e, "encode_s_after")));
+}
+
+static double total_seconds(const json_t *result) {
+    const char *key;
+    json_t *value;
+    double total = 0;
+    json_object_foreach(json_object_get(result, "seconds"), key, value) {
+        total += json_number_value(value);
+    }
+    return total;
 }
 
 void compress_result_print(const struct compress_view *view) {
-    const struct engine_compress_result *r = view->result;
-    const struct engine_compress_verdict *v = &r->verdict;
+    const json_t *r = view->result, *v = json_object_get(r, "verdict");
+    const json_t *plan = json_object_get(r, "plan");
     char time[UNITS_TEXT_BYTES];
-    double half = half_width(v->kl_sem);
+    double half = half_width(number(v, "kl_sem")), kl = number(v, "kl_mean");
     print_layers(r);
     printf("%s%s%s: %s\n", term_bold(stdout), compress_grade(v), term_reset(stdout),
-           r->is_written ? view->options->out : "the floor was missed, no file was written");
+           wl_json_opt_bool(r, "is_written", false) ? view->out
+                                                    : "the floor was missed, no file was written");
+    print_shape(stdout, plan);
+    print_vocabulary(r);
     printf("  KL divergence   %.4g nats per token (95 %% %.4g to %.4g), median %.3g, 99 %% %.3g\n",
-           v->kl_mean, fmax(v->kl_mean - half, 0), v->kl_mean + half, v->kl_median, v->kl_p99);
+           kl, fmax(kl - half, 0), kl + half, number(v, "kl_median"), number(v, "kl_p99"));
+    if (wl_json_opt_i64(v, "n_image", 0) > 0) {
+        printf("  with pictures   %.4g nats per token\n", number(v, "kl_image"));
+    }
     print_perplexity(v);
     printf("  same token      %.1f %% of the likeliest next tokens, of %" PRId64
            " on held-out text\n",
-           100 * v->top1_share, v->n);
-    print_sizes(stdout, &r->plan, r->out_bytes, "");
-    printf("  time            %s\n",
-           units_seconds(time, r->text_seconds + r->blocks_seconds + r->writing_seconds +
-                                   r->verifying_seconds));
+           100 * number(v, "top1_share"), wl_json_opt_i64(v, "n", 0));
+    print_distilled(r);
+    print_sizes(stdout, plan, number(r, "out_bytes"), "");
+    print_rounds(r);
+    printf("  time            %s\n", units_seconds(time, total_seconds(r)));
+    print_encoder(view);
+    print_rivals(r);
 }
 
 // ---- JSON ----
 
-static json_t *plan_json(const struct engine_compress_plan *p) {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "arch", p->arch,
-                     "n_layer", (json_int_t)p->n_layer, "n_ff_before", (json_int_t)p->n_ff_before,
-                     "n_ff", (json_int_t)p->n_ff, "step", (json_int_t)p->step, "in_bytes",
-                     (json_int_t)p->in_bytes, "out_bytes_about", (json_int_t)p->out_bytes,
-                     "block_weights_before", (json_int_t)p->block_weights_before,
-                     "block_weights_after", (json_int_t)p->block_weights_after,
-                     "ffn_weights_before", (json_int_t)p->ffn_weights_before, "n_tokens",
-                     (json_int_t)p->n_tokens);
-}
-
-static json_t *layers_json(const struct engine_compress_result *r) {
-    json_t *layers = json_array();
-    for (size_t i = 0; i < r->n_layers; i++) {
-        const struct engine_compress_layer *l = &r->layers[i];
-        json_array_append_new(
-            layers, json_pack("{s:I, s:I, s:o, s:o, s:o, s:o}", "layer", (json_int_t)l->layer,
-                              "n_ff", (json_int_t)l->n_ff, "error_cut", wl_json_real(l->error_cut),
-                              "error_repaired", wl_json_real(l->error_repaired), "error_healed",
-                              wl_json_real(l->error_healed), "seconds", wl_json_real(l->seconds)));
-    }
-    return layers;
-}
-
-static json_t *side_json(const struct engine_compress_side *side) {
-    return json_pack("{s:o, s:o, s:o}", "perplexity", wl_json_real(side->perplexity), "nll_mean",
-                     wl_json_real(side->nll_mean), "nll_sem", wl_json_real(side->nll_sem));
-}
-
-static json_t *verdict_json(const struct engine_compress_verdict *v) {
-    return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "grade",
-                     compress_grade(v), "n", (json_int_t)v->n, "original", side_json(&v->original),
-                     "changed", side_json(&v->changed), "kl_mean", wl_json_real(v->kl_mean),
-                     "kl_sem", wl_json_real(v->kl_sem), "kl_median", wl_json_real(v->kl_median),
-                     "kl_p99", wl_json_real(v->kl_p99), "kl_max", wl_json_real(v->kl_max),
-                     "top1_share", wl_json_real(v->top1_share), "log_ppl_ratio",
-                     wl_json_real(v->log_ppl_ratio), "log_ppl_ratio_sem",
-                     wl_json_real(v->log_ppl_ratio_sem));
-}
-
-static json_t *outcome_json(const struct engine_compress_result *r) {
-    return json_pack("{s:b, s:s?, s:I, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o}}", "is_written",
-                     r->is_written, "refusal", r->is_written ? NULL : r->refusal, "out_bytes",
-                     (json_int_t)r->out_bytes, "stream_error", wl_json_real(r->stream_error),
-                     "layers", layers_json(r), "verdict", verdict_json(&r->verdict), "seconds",
-                     "text", wl_json_real(r->text_seconds), "blocks",
-                     wl_json_real(r->blocks_seconds), "writing", wl_json_real(r->writing_seconds),
-                     "verifying", wl_json_real(r->verifying_seconds));
-}
-
-static json_t *document_json(const struct compress_view *view) {
-    const struct engine_compress_options *o = view->options;
-    json_t *document = json_pack(
-        "{s:i, s:s, s:s, s:s, s:f, s:s?, s:s?, s:o, s:I, s:b, s:o}", "schema_version", 1, "path",
-        o->path, "out", o->out, "method", o->method, "heal_seconds", o->heal_seconds, "calib",
-        o->text, "tasks", o->tasks, "floor_kl", wl_json_real(o->floor_kl > 0 ? o->floor_kl : NAN),
-        "seed", (json_int_t)(o->seed & INT64_MAX), "is_dry_run", o->is_dry_run, "plan",
-        plan_json(&view->result->plan));
-    json_t *outcome = o->is_dry_run ? json_object() : outcome_json(view->result);
-    bool is_whole = document && outcome && json_object_update(document, outcome) == 0;
-    json_decref(outcome);
-    if (!is_whole) {
+json_t *compress_result_json(const struct compress_view *view) {
+    json_t *document = json_deep_copy(view->result);
+    const json_t *verdict = json_object_get(view->result, "verdict");
+    if (!document || json_object_update_missing_new(
+                         document, json_pack("{s:i, s:s, s:O, s:s?}", "schema_version", 2, "out",
+                                             view->out, "request", (json_t *)view->request,
+                                             "mmproj_out", view->mmproj_out)) != 0) {
         json_decref(document);
         return NULL;
     }
-    return document;
-}
-
-bool compress_result_print_json(const struct compress_view *view) {
-    struct buf text;
-    buf_init(&text, 64 << 20);
-    json_t *document = document_json(view);
-    bool is_written = document && wl_json_write_pretty(&text, document);
-    if (is_written) {
-        printf("%s\n", buf_text(&text));
+    if (verdict) {
+        json_object_set_new(document, "grade", json_string(compress_grade(verdict)));
     }
-    json_decref(document);
-    buf_release(&text);
-    return is_written;
+    return document;
 }

@@ -1,6 +1,6 @@
 // wattlaw-compressor: makes a smaller model out of a GGUF file for wattlaw, which starts it and
 // talks to it over file descriptor 3 as it does to wattlaw-engine (docs/protocol.md). One request
-// at a time: COMPRESS, ANALYZE, PING.
+// at a time: COMPRESS, CERTIFY, ANALYZE, PING.
 #include <ggml.h>
 #include <llama.h>
 #include <signal.h>
@@ -62,6 +62,9 @@ static enum wl_status answer(struct frame_io *io, const struct engine_header *he
     if (status == WL_OK && header->type == ENGINE_COMPRESS) {
         status = job_request(&reply, request, result, err);
     }
+    if (status == WL_OK && header->type == ENGINE_CERTIFY) {
+        status = job_certify(request, result, err);
+    }
     if (status == WL_OK && header->type == ENGINE_ANALYZE) {
         status = analysis_job_request(&reply, request, result, err);
     }
@@ -71,8 +74,8 @@ static enum wl_status answer(struct frame_io *io, const struct engine_header *he
 
 static void dispatch(struct frame_io *io, const struct engine_header *header,
                      const struct buf *payload) {
-    if (header->type != ENGINE_COMPRESS && header->type != ENGINE_ANALYZE &&
-        header->type != ENGINE_PING) {
+    if (header->type != ENGINE_COMPRESS && header->type != ENGINE_CERTIFY &&
+        header->type != ENGINE_ANALYZE && header->type != ENGINE_PING) {
         return; // a CANCEL that came after its request had ended
     }
     struct wl_err err = {0};
@@ -97,9 +100,9 @@ static int serve(int fd) {
     struct buf payload;
     buf_init(&payload, MAX_REQUEST_BYTES);
     frame_write_json(&io, ENGINE_HELLO, 0,
-                     json_pack("{s:s, s:s, s:s, s:o, s:[s, s]}", "engine", "wattlaw-compressor",
+                     json_pack("{s:s, s:s, s:s, s:o, s:[s, s, s]}", "engine", "wattlaw-compressor",
                                "version", WATTLAW_VERSION, "llama", llama_version(), "backends",
-                               backends_json(), "caps", "compress", "analyze"));
+                               backends_json(), "caps", "compress", "certify", "analyze"));
     while (!io.is_closed && frame_read(&io, &header, &payload, &err)) {
         dispatch(&io, &header, &payload);
     }

@@ -35,7 +35,8 @@ struct engine_wait {
 // Which program answers: the requests are grouped by it. Default: the engine.
 enum engine_program {
     ENGINE_PROGRAM_ENGINE,     // wattlaw-engine: all but those of the compressor
-    ENGINE_PROGRAM_COMPRESSOR, // wattlaw-compressor: engine_compress, engine_analyze, engine_ping
+    ENGINE_PROGRAM_COMPRESSOR, // wattlaw-compressor: engine_compress, engine_certify,
+                               // engine_analyze, engine_ping
 };
 
 struct engine_options {
@@ -226,74 +227,16 @@ enum wl_status engine_synth(struct engine *engine, const struct engine_synth_opt
                             void (*on_progress)(void *context, const char *what, double done),
                             void *context, struct engine_synth_result *out, struct wl_err *err);
 
-// A smaller model out of a GGUF file. Zeros and NULL mean the compressor's own defaults.
-struct engine_compress_options {
-    const char *path, *out; // `path` is never changed
-    double cut;             // share of the block weights to take away, 0..1; or
-    uint32_t n_ff;          // neurons of every block
-    const char *method;     // "repair", "cut", "magnitude", "wanda"
-    double heal_seconds;    // of each block; 0 = closed form only
-    const char *text;       // calibration: a file or a folder
-    const char *tasks;      // a task file
-    uint32_t n_tokens;      // of calibration
-    double floor_kl;        // mean KL in nats that the result may have; <= 0 = no floor
-    uint32_t threads;
-    uint64_t seed;           // 0 is one of them
-    bool is_forced;          // weights of few bits too
-    bool is_dry_run;         // only the plan
-    const char *scratch;     // folder for large temporary files
-    struct engine_wait wait; // defaults: no total, silence 2 h (a large block is silent)
-};
-
-struct engine_compress_plan {
-    char arch[ENGINE_SHORT_BYTES];
-    uint32_t n_layer, n_ff_before, n_ff, step; // n_ff is a multiple of step
-    int64_t in_bytes, out_bytes;               // out_bytes: of the tensors, without new keys
-    int64_t block_weights_before, block_weights_after;
-    int64_t ffn_weights_before; // of the block weights
-    int64_t n_tokens;           // of calibration; a part of them is held out for the verdict
-};
-
-// Errors are |y - target|^2 / |target|^2 on held-out text; NaN where the step was not taken.
-struct engine_compress_layer {
-    uint32_t layer, n_ff;
-    double error_cut, error_repaired, error_healed;
-    double seconds;
-};
-
-struct engine_compress_side {
-    double perplexity, nll_mean, nll_sem;
-};
-
-// Of the next-token distributions on text that was held out, in nats.
-struct engine_compress_verdict {
-    int64_t n; // judged tokens
-    struct engine_compress_side original, changed;
-    double kl_mean, kl_sem, kl_median, kl_p99, kl_max;
-    double top1_share; // same likeliest token
-    double log_ppl_ratio, log_ppl_ratio_sem;
-};
-
-struct engine_compress_result {
-    struct engine_compress_plan plan;
-    // The rest is empty after a dry run.
-    bool is_written;                     // false: the floor was missed, there is no file
-    char refusal[ENGINE_NAME_BYTES * 2]; // why, as a sentence; "" when it was written
-    int64_t out_bytes;
-    double stream_error; // of the hidden states behind the last block
-    struct engine_compress_layer *layers;
-    size_t n_layers;
-    struct engine_compress_verdict verdict;
-    double text_seconds, blocks_seconds, writing_seconds, verifying_seconds;
-};
-
-// A missed floor is WL_OK with is_written false. INTERRUPTED after a cancel: then there is no file.
-// `on_progress` (done in 0..1) may be NULL. `out` is to be released whatever the status.
-enum wl_status engine_compress(struct engine *engine, const struct engine_compress_options *options,
+// A smaller model out of a GGUF file. `request` and *result (a new reference) are the objects of
+// docs/protocol.md, COMPRESS; of the result only that it is an object has been checked, so its
+// members are read as anything from outside is. A missed floor is OK, with is_written false.
+// Silence of 2 h ends it (a large block is silent). `on_progress` (done in 0..1) may be NULL.
+enum wl_status engine_compress(struct engine *engine, const json_t *request,
                                void (*on_progress)(void *context, const char *what, double done),
-                               void *context, struct engine_compress_result *out,
-                               struct wl_err *err);
-void engine_compress_result_release(struct engine_compress_result *result);
+                               void *context, json_t **result, struct wl_err *err);
+// The certificate of a compressed file is filled in.
+enum wl_status engine_certify(struct engine *engine, const char *path, const json_t *certificate,
+                              struct wl_err *err);
 
 // What each part of a model is worth (docs/protocol.md, ANALYZE). Zeros and NULL mean the
 // compressor's own defaults.

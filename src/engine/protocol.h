@@ -35,6 +35,7 @@ enum {
     X(UNLOAD, 6, 4096, 'c', "unload")                                                              \
     X(COMPRESS, 14, 1048576, 'c', "compress") /* of wattlaw-compressor, see docs */                \
     X(ANALYZE, 15, 1048576, 'c', "analyze")   /* likewise */                                       \
+    X(CERTIFY, 16, 1048576, 'c', "certify")   /* likewise */                                       \
     X(SYNTH, 7, 65536, 'c', "synth")          /* write a random-weight GGUF */                     \
     X(VISION, 10, 1048576, 'c', "vision")     /* {mmproj, image_min_tokens, image_max_tokens} */   \
     X(COUNTER, 11, 1048576, 'c',                                                                   \

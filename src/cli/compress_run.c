@@ -1,0 +1,79 @@
+#include "cli/compress_run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "cli/progress.h"
+#include "engine/client.h"
+
+static enum wl_status add(char out[OS_PATH_BYTES], const char *path, const char *suffix,
+                          struct wl_err *err) {
+    int n = snprintf(out, OS_PATH_BYTES, "%s%s", path, suffix);
+    return n > 0 && n < OS_PATH_BYTES
+               ? WL_OK
+               : wl_err_set(err, WL_LIMIT, "path too long: '%.80s...'", path);
+}
+
+enum wl_status compress_files_of(const char *out, const char *mmproj_out,
+                                 struct compress_files *files, struct wl_err *err) {
+    *files = (struct compress_files){0};
+    enum wl_status status = add(files->unverified, out, ".unverified", err);
+    if (status == WL_OK) {
+        status = add(files->work, out, ".work", err);
+    }
+    return status == WL_OK && mmproj_out
+               ? add(files->encoder_unverified, mmproj_out, ".unverified", err)
+               : status;
+}
+
+static enum wl_status start(struct engine **engine, struct wl_err *err) {
+    // Nothing is timed against the engine here; threads that spin would only be in each other's way
+    // on a busy machine.
+    struct engine_options options = {.program = ENGINE_PROGRAM_COMPRESSOR,
+                                     .omp_wait_policy =
+                                         getenv("OMP_WAIT_POLICY") ? NULL : "passive"};
+    return engine_start(&options, engine, err);
+}
+
+enum wl_status compress_plan(const json_t *request, json_t **result, struct wl_err *err) {
+    struct engine *engine = NULL;
+    json_t *dry = json_deep_copy(request);
+    enum wl_status status = dry && json_object_set_new(dry, "dry_run", json_true()) == 0
+                                ? start(&engine, err)
+                                : wl_err_set(err, WL_MEMORY, "no memory for the request");
+    if (status == WL_OK) {
+        status = engine_compress(engine, dry, NULL, NULL, result, err);
+    }
+    json_decref(dry);
+    engine_stop(engine);
+    return status;
+}
+
+static void show(void *context, const char *what, double done) {
+    progress_update(context, done, -1, what);
+}
+
+enum wl_status compress_run(const struct cli_context *context, const json_t *request,
+                            json_t **result, struct wl_err *err) {
+    struct engine *engine = NULL;
+    struct progress progress;
+    enum wl_status status = start(&engine, err);
+    if (status == WL_OK) {
+        progress_begin(&progress, context->common.quiet);
+        status = engine_compress(engine, request, show, &progress, result, err);
+        progress_end(&progress);
+    }
+    engine_stop(engine);
+    return status;
+}
+
+enum wl_status compress_certify(const char *path, const json_t *certificate, struct wl_err *err) {
+    struct engine *engine = NULL;
+    enum wl_status status = start(&engine, err);
+    if (status == WL_OK) {
+        status = engine_certify(engine, path, certificate, err);
+    }
+    engine_stop(engine);
+    return status;
+}

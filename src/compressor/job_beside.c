@@ -1,0 +1,179 @@
+// What is made beside the compressed model: the image encoder of the pair, and rivals.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "compressor/calib_read.h"
+#include "compressor/eye.h"
+#include "compressor/job_state.h"
+#include "compressor/retype.h"
+
+enum { MAX_RIVALS = 8 };
+
+// ---- rivals ----
+
+struct part_of_stage { // one of several equal parts, for progress
+    struct job *job;
+    size_t index, n;
+};
+
+static bool part_goes_on(void *context, double share_done) {
+    const struct part_of_stage *part = context;
+    return job_go_on(part->job, ((double)part->index + share_done) / (double)part->n);
+}
+
+static enum wl_status make_rival(struct part_of_stage *part, const char *type_name,
+                                 const char *path, struct wl_err *err) {
+    struct retype_result retyped = {0};
+    struct retype_options options = {.keeps_order = true,
+                                     .scratch_dir = part->job->work.path,
+                                     .go_on = part_goes_on,
+                                     .context = part};
+    enum wl_status status = retype_parse(type_name, &options.type, err);
+    if (status == WL_OK) {
+        status = retype_run(part->job->path, path, &options, &retyped, err);
+    }
+    retype_result_release(&retyped);
+    return status;
+}
+
+static enum wl_status judge_rival(struct part_of_stage *part, const char *type_name, json_t *rivals,
+                                  struct wl_err *err) {
+    struct job *job = part->job;
+    struct verify_result verdict;
+    char name[64], path[OS_PATH_BYTES];
+    uint64_t bytes = 0;
+    snprintf(name, sizeof name, "rival-%.16s.gguf", type_name);
+    enum wl_status status = work_file(&job->work, name, path, err);
+    if (status == WL_OK && !os_exists(path)) {
+        status = make_rival(part, type_name, path, err);
+    }
+    if (status == WL_OK) {
+        status = os_file_size(path, &bytes, err);
+    }
+    if (status == WL_OK) {
+        status = job_compare(job, path, NULL, part_goes_on, part, &verdict, err);
+    }
+    if (status == WL_OK) {
+        json_array_append_new(rivals, json_pack("{s:s, s:s, s:I, s:o}", "type", type_name, "path",
+                                                path, "bytes", (json_int_t)bytes, "verdict",
+                                                job_verdict_json(&verdict)));
+    }
+    return status;
+}
+
+enum wl_status job_rivals(struct job *job, struct wl_err *err) {
+    const json_t *types = json_object_get(job->request, "rivals");
+    struct part_of_stage part = {.job = job, .n = json_array_size(types)};
+    json_t *rivals = json_array();
+    enum wl_status status =
+        part.n <= MAX_RIVALS ? WL_OK
+                             : wl_err_set(err, WL_LIMIT, "rivals: expected at most %d, found %zu",
+                                          MAX_RIVALS, part.n);
+    for (; part.index < part.n && status == WL_OK; part.index++) {
+        const char *type = json_string_value(json_array_get(types, part.index));
+        status = type ? judge_rival(&part, type, rivals, err)
+                      : wl_err_set(err, WL_INPUT, "rivals: expected names of types");
+    }
+    json_object_set_new(job->result, "rivals", rivals);
+    return status;
+}
+
+// ---- image encoder ----
+
+static const double PICTURES_HELD_OUT = 0.25, ENCODER_HEAL_SHARE = 0.1;
+
+static enum wl_status read_pictures(const struct job *job, struct calib_documents *documents,
+                                    struct wl_err *err) {
+    const json_t *tasks = json_object_get(job->request, "tasks");
+    enum wl_status status = WL_OK;
+    calib_documents_init(documents);
+    documents->pictures.is_looked_into = true;
+    for (size_t i = 0; i < json_array_size(tasks) && status == WL_OK; i++) {
+        status = calib_read_tasks(documents, json_string_value(json_array_get(tasks, i)), err);
+    }
+    return status;
+}
+
+static json_t *encoder_json(const struct eye_result *r) {
+    json_t *layers = json_array();
+    for (size_t i = 0; i < r->n_layers; i++) {
+        const struct eye_layer *l = &r->layers[i];
+        json_array_append_new(
+            layers, json_pack("{s:I, s:b, s:I, s:I, s:o, s:o, s:o, s:o}", "layer",
+                              (json_int_t)l->layer, "is_removed", l->is_removed, "n_ff_before",
+                              (json_int_t)l->n_ff_before, "n_ff", (json_int_t)l->n_ff, "influence",
+                              wl_json_real(l->influence), "error_cut", wl_json_real(l->error_cut),
+                              "error_repaired", wl_json_real(l->error_repaired), "error_healed",
+                              wl_json_real(l->error_healed)));
+    }
+    return json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "in_bytes",
+                     (json_int_t)r->in_bytes, "out_bytes", (json_int_t)r->out_bytes,
+                     "block_weights_before", (json_int_t)r->block_weights_before,
+                     "block_weights_after", (json_int_t)r->block_weights_after, "error_projected",
+                     wl_json_real(r->error_projected), "cosine", wl_json_real(r->cosine),
+                     "encode_s_before", wl_json_real(r->encode_s_before), "encode_s_after",
+                     wl_json_real(r->encode_s_after), "layers", layers);
+}
+
+static enum wl_status shrink_encoder(struct job *job, const struct calib_documents *documents,
+                                     struct wl_err *err) {
+    size_t n = documents->pictures.n;
+    const char **paths = calloc(n + 1, sizeof *paths);
+    if (!paths) {
+        return wl_err_set(err, WL_MEMORY, "no memory for %zu pictures", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        paths[i] = documents->pictures.items[i].path;
+    }
+    struct eye_result result = {0};
+    struct eye_options options = {
+        .text_path = job->path,
+        .pictures = paths,
+        .n_pictures = n,
+        .n_held_out = (size_t)(PICTURES_HELD_OUT * (double)n),
+        .image_max_tokens = (int32_t)wl_json_opt_i64(job->request, "image_max_tokens", 0),
+        .cut = wl_json_opt_double(job->request, "mmproj_cut", 0),
+        .n_drop = (uint32_t)wl_json_opt_i64(job->request, "mmproj_drop", 0),
+        .type = GGML_TYPE_COUNT,
+        .heal_seconds = ENCODER_HEAL_SHARE * wl_json_opt_double(job->request, "local_seconds", 0),
+        .seed = (uint64_t)wl_json_opt_i64(job->request, "seed", 1),
+        .threads = (int32_t)wl_json_opt_i64(job->request, "threads", 0),
+        .scratch_dir = job->work.path,
+        .go_on = job_go_on,
+        .context = job};
+    enum wl_status status =
+        job_is_asked(job, "mmproj_type")
+            ? retype_parse(wl_json_opt_string(job->request, "mmproj_type", ""), &options.type, err)
+            : WL_OK;
+    if (status == WL_OK) {
+        status =
+            eye_run(wl_json_opt_string(job->request, "mmproj", ""),
+                    wl_json_opt_string(job->request, "mmproj_out", ""), &options, &result, err);
+    }
+    if (status == WL_OK) {
+        status = work_finish(&job->work, "encoder", encoder_json(&result), err);
+    }
+    eye_result_release(&result);
+    free(paths);
+    return status;
+}
+
+enum wl_status job_encoder(struct job *job, struct wl_err *err) {
+    struct calib_documents documents;
+    bool is_there = work_result(&job->work, "encoder") &&
+                    os_exists(wl_json_opt_string(job->request, "mmproj_out", ""));
+    enum wl_status status = WL_OK;
+    if (!is_there) {
+        status = read_pictures(job, &documents, err);
+        if (status == WL_OK) {
+            status = shrink_encoder(job, &documents, err);
+        }
+        calib_documents_release(&documents);
+    }
+    if (status == WL_OK) {
+        json_object_set(job->result, "encoder", (json_t *)work_result(&job->work, "encoder"));
+    }
+    return status;
+}
