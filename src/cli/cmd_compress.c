@@ -251,7 +251,7 @@ static enum wl_status seal(struct compress *compress, struct wl_err *err) {
     json_t *certificate = NULL;
     enum wl_status status = compress_certificate_make(&view, compress->measured, &certificate, err);
     if (status == WL_OK) {
-        status = compress_certify(files->unverified, certificate, err);
+        status = compress_certify(files->unverified, certificate, files->work, err);
     }
     json_decref(certificate);
     if (status == WL_OK) {

@@ -68,11 +68,12 @@ enum wl_status compress_run(const struct cli_context *context, const json_t *req
     return status;
 }
 
-enum wl_status compress_certify(const char *path, const json_t *certificate, struct wl_err *err) {
+enum wl_status compress_certify(const char *path, const json_t *certificate, const char *work,
+                                struct wl_err *err) {
     struct engine *engine = NULL;
     enum wl_status status = start(&engine, err);
     if (status == WL_OK) {
-        status = engine_certify(engine, path, certificate, err);
+        status = engine_certify(engine, path, certificate, work, err);
     }
     engine_stop(engine);
     return status;

@@ -23,6 +23,7 @@ enum wl_status compress_plan(const json_t *request, json_t **result, struct wl_e
 // With progress on standard error. A missed floor is OK with is_written false.
 enum wl_status compress_run(const struct cli_context *context, const json_t *request,
                             json_t **result, struct wl_err *err);
-enum wl_status compress_certify(const char *path, const json_t *certificate, struct wl_err *err);
+enum wl_status compress_certify(const char *path, const json_t *certificate, const char *work,
+                                struct wl_err *err);
 
 #endif

@@ -188,7 +188,9 @@ static enum wl_status publish(struct job *job, struct wl_err *err) {
                           job->verdict.kl_mean, judged_kl(job),
                           wl_json_opt_double(job->request, "floor", INFINITY), job->out);
     }
-    if (rename(job->made.path, job->out) != 0) {
+    // Linked, so that the stage stays finished until the work folder goes.
+    unlink(job->out);
+    if (link(job->made.path, job->out) != 0 && rename(job->made.path, job->out) != 0) {
         return wl_err_set(err, WL_IO, "cannot rename '%s' to '%s'", job->made.path, job->out);
     }
     return WL_OK;
@@ -324,6 +326,11 @@ enum wl_status job_certify(const json_t *request, json_t **result, struct wl_err
     enum wl_status status = wl_json_get_string(request, "path", &path, err);
     if (status == WL_OK) {
         status = certificate_fill(path, json_object_get(request, "certificate"), err);
+    }
+    struct work work;
+    const char *folder = wl_json_opt_string(request, "work", "");
+    if (status == WL_OK && folder[0] && work_find(&work, folder)) {
+        work_remove(&work);
     }
     if (status == WL_OK) {
         *result = json_object();

@@ -53,7 +53,7 @@
 // is_written false and a sentence in `refusal`, and there is no file at `out`.
 enum wl_status job_request(const struct reply *reply, const json_t *request, json_t **result,
                            struct wl_err *err);
-// {path, certificate}: certificate_fill.
+// {path, certificate, work}: certificate_fill, and then the work folder is not needed any more.
 enum wl_status job_certify(const json_t *request, json_t **result, struct wl_err *err);
 
 #endif

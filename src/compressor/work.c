@@ -119,6 +119,22 @@ enum wl_status work_open(struct work *work, const char *path, const json_t *iden
     return begin(work, identity, err);
 }
 
+bool work_find(struct work *work, const char *path) {
+    char state_path[OS_PATH_BYTES];
+    struct wl_err ignored;
+    *work = (struct work){0};
+    if (!str_copy(work->path, sizeof work->path, path) ||
+        os_path_join(state_path, path, STATE_NAME, &ignored) != WL_OK) {
+        return false;
+    }
+    work->state = read_state(state_path);
+    if (!json_is_object(json_object_get(work->state, "stages"))) {
+        work_close(work);
+        return false;
+    }
+    return true;
+}
+
 void work_close(struct work *work) {
     json_decref(work->state);
     *work = (struct work){0};

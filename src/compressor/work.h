@@ -24,6 +24,8 @@ struct work {
 // and was not made by this.
 enum wl_status work_open(struct work *work, const char *path, const json_t *identity,
                          struct wl_err *err);
+// Whatever it was made for. False: there is none.
+bool work_find(struct work *work, const char *path);
 void work_close(struct work *work);  // the folder stays; zeroed ones are fine
 void work_remove(struct work *work); // the folder with all its files; closes it
 

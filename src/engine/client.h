@@ -234,9 +234,9 @@ enum wl_status engine_synth(struct engine *engine, const struct engine_synth_opt
 enum wl_status engine_compress(struct engine *engine, const json_t *request,
                                void (*on_progress)(void *context, const char *what, double done),
                                void *context, json_t **result, struct wl_err *err);
-// The certificate of a compressed file is filled in.
+// The certificate of a compressed file is filled in, and the work folder of its making removed.
 enum wl_status engine_certify(struct engine *engine, const char *path, const json_t *certificate,
-                              struct wl_err *err);
+                              const char *work, struct wl_err *err);
 
 // What each part of a model is worth (docs/protocol.md, ANALYZE). Zeros and NULL mean the
 // compressor's own defaults.

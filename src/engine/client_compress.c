@@ -32,7 +32,7 @@ enum wl_status engine_compress(struct engine *engine, const json_t *request,
 }
 
 enum wl_status engine_certify(struct engine *engine, const char *path, const json_t *certificate,
-                              struct wl_err *err) {
+                              const char *work, struct wl_err *err) {
     struct wl_err local;
     err = err ? err : &local;
     struct link_request exchange =
@@ -42,6 +42,7 @@ enum wl_status engine_certify(struct engine *engine, const char *path, const jso
     exchange.on_event = client_ignore_progress;
     json_t *body = json_object();
     client_set_text(&body, "path", path);
+    client_set_text(&body, "work", work);
     client_set(&body, "certificate", json_deep_copy(certificate));
     enum wl_status status = client_exchange(engine, &exchange, body, err);
     json_decref(exchange.result);

@@ -1,12 +1,18 @@
 // What a study runs, and how long that takes.
 #include <math.h>
+#include <string.h>
 
 #include "measure/study_state.h"
 
 // A prompt token costs about a quarter of a generated one or less: only for the time left.
 static const double PROMPT_WEIGHT = 0.1;
 // An image's cost is the point: few answer tokens. The largest families make 4096 tokens of one.
-enum { IMAGE_GENERATE = 8, IMAGE_CONTEXT = 4608 };
+enum {
+    IMAGE_GENERATE = 8,
+    IMAGE_CONTEXT = 4608, // of one picture at most, in most models
+    FRAME_TOKENS = 64,    // what a chat template adds
+    LONG_PROMPT_BYTES = 2048,
+};
 
 double study_weight(uint32_t prompt_tokens, uint32_t generated_tokens) {
     return prompt_tokens * PROMPT_WEIGHT + generated_tokens;
@@ -90,7 +96,22 @@ void study_make_cells(struct study *study) {
     add_image_cells(study);
 }
 
-// The context must hold the longest cell; asked for once, so that all windows share one setting.
+// Of the questions; a token is at least a byte, in long texts rather two or more.
+static uint32_t needed_by_tasks(const struct study *study) {
+    const struct task_set *tasks = study->options->score.tasks;
+    size_t longest = 0;
+    for (size_t i = 0; tasks && i < tasks->n; i++) {
+        const struct task_item *item = &tasks->items[i];
+        size_t bytes = strlen(item->prompt);
+        size_t tokens = bytes <= LONG_PROMPT_BYTES ? bytes : (LONG_PROMPT_BYTES + bytes) / 2;
+        tokens += FRAME_TOKENS + item->max_tokens + IMAGE_CONTEXT * item->n_images;
+        longest = tokens > longest ? tokens : longest;
+    }
+    return (uint32_t)longest;
+}
+
+// The context must hold the longest cell and question; asked for once, so that all windows share
+// one setting.
 uint32_t study_needed_context(const struct study *study) {
     uint32_t longest = 0;
     for (size_t i = 0; i < study->n_cells; i++) {
@@ -100,5 +121,7 @@ uint32_t study_needed_context(const struct study *study) {
     if (study->options->images.n_sizes > 0 && longest < IMAGE_CONTEXT) {
         longest = IMAGE_CONTEXT;
     }
+    uint32_t by_tasks = needed_by_tasks(study);
+    longest = by_tasks > longest ? by_tasks : longest;
     return (longest + 8 + 255) / 256 * 256;
 }

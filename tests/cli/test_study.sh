@@ -69,3 +69,11 @@ expect_code 1 'a bad prompt file' "$WATTLAW" study -m "$model" --prompts /dev/nu
 expect_code 0 'questions about pictures without an image encoder' trusting "$WATTLAW" study -m "$model" \
     --tasks panel --tokens 16 -g 4 --budget 1s --repeats 1 --min-repeats 1 --idle 1 --paper 0 -o blind
 expect_err_grep 'are left out aloud' 'questions about pictures are left out'
+
+# A question that is longer than all lengths of the sweep has room.
+builtin=$WATTLAW_SOURCE_DIR/models/builtin/builtin.gguf
+if [ -f "$builtin" ]; then
+    printf '{"id": "long", "prompt": "%s", "reference": "yes"}\n' "$(printf 'the pump is on. %.0s' {1..120})" >long.jsonl
+    expect_code 0 'a long question' trusting "$WATTLAW" study -m "$builtin" --tasks long.jsonl --tokens 16 -g 4 \
+        --budget 1s --repeats 1 --min-repeats 1 --idle 1 --paper 0 -o longer
+fi
