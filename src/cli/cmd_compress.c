@@ -211,6 +211,8 @@ static enum wl_status measure(struct compress *compress, struct wl_err *err) {
         .title = "compressed against the original",
         .tasks = (const char *const *)(void *)GIVEN.check_tasks,
         .task_limit = (size_t)GIVEN.task_limit,
+        .n_ctx_train =
+            (uint32_t)wl_json_opt_i64(json_object_get(compress->planned, "plan"), "n_ctx_train", 0),
         .budget_s = compress->check_s,
         .seed = (uint64_t)GIVEN.seed,
         .subject = {.threads = GIVEN.threads != -1 ? (uint32_t)GIVEN.threads : 0,

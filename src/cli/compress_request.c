@@ -238,12 +238,26 @@ static enum wl_status check_encoder(struct wl_err *err) {
                : WL_OK;
 }
 
+// 0: those that are used.
+static enum wl_status vocabulary_of(uint64_t *n, struct wl_err *err) {
+    *n = 0;
+    if (!GIVEN.vocabulary || strcmp(GIVEN.vocabulary, "used") == 0) {
+        return WL_OK;
+    }
+    return str_parse_u64(GIVEN.vocabulary, n) && *n > 0 && *n <= INT32_MAX
+               ? WL_OK
+               : wl_err_set(err, WL_USAGE, "--vocabulary: expected 'used' or a number, found '%s'",
+                            GIVEN.vocabulary);
+}
+
 enum wl_status compress_request_check(struct wl_err *err) {
     static const char *const METHODS[] = {"repair", "cut", "magnitude", "wanda", NULL};
     static const char *const HEALS[] = {"none", "closed", "local", "lora", "full", NULL};
     static const char *const SHAPES[] = {"same", "mixed", NULL};
     double floor_kl;
+    uint64_t n_tokens;
     enum wl_status status = check_whole_numbers(err);
+    status = status == WL_OK ? vocabulary_of(&n_tokens, err) : status;
     status = status == WL_OK ? check_share("cut", GIVEN.cut, err) : status;
     status = status == WL_OK ? check_share("encoder-cut", GIVEN.encoder_cut, err) : status;
     status = status == WL_OK ? check_ways(err) : status;
@@ -305,23 +319,6 @@ static enum wl_status set_cut(json_t *request, struct wl_err *err) {
     set_text(request, "shapes", GIVEN.shapes);
     set_text(request, "type", GIVEN.type);
     return GIVEN.plan ? set_plan(request, err) : WL_OK;
-}
-
-static enum wl_status set_vocabulary(json_t *request, struct wl_err *err) {
-    uint64_t n;
-    if (!GIVEN.vocabulary) {
-        return WL_OK;
-    }
-    if (strcmp(GIVEN.vocabulary, "used") == 0) {
-        set(request, "vocabulary", json_string("used"));
-        return WL_OK;
-    }
-    if (!str_parse_u64(GIVEN.vocabulary, &n) || n < 1 || n > UINT32_MAX) {
-        return wl_err_set(err, WL_USAGE, "--vocabulary: expected 'used' or a number, found '%s'",
-                          GIVEN.vocabulary);
-    }
-    set(request, "vocabulary", json_integer((json_int_t)n));
-    return WL_OK;
 }
 
 static void set_healing(json_t *request) {
@@ -413,18 +410,23 @@ enum wl_status compress_request_make(const struct cli_context *context,
                                      const struct compress_paths *paths, json_t **request,
                                      struct wl_err *err) {
     double floor_kl = 0;
+    uint64_t n_tokens = 0;
     json_t *r =
         json_pack("{s:s, s:s, s:s, s:I, s:b}", "path", paths->model, "out", paths->files.unverified,
                   "work", paths->files.work, "seed", (json_int_t)GIVEN.seed, "force", GIVEN.force);
     enum wl_status status =
         r ? set_cut(r, err) : wl_err_set(err, WL_INPUT, "a file name is not UTF-8 text");
-    status = status == WL_OK ? set_vocabulary(r, err) : status;
+    status = status == WL_OK ? vocabulary_of(&n_tokens, err) : status;
     status = status == WL_OK ? set_tasks(r, err) : status;
     status = status == WL_OK ? set_rivals(r, err) : status;
     status = status == WL_OK ? floor_of(&floor_kl, err) : status;
     if (status != WL_OK) {
         json_decref(r);
         return status;
+    }
+    if (GIVEN.vocabulary) {
+        set(r, "vocabulary",
+            n_tokens > 0 ? json_integer((json_int_t)n_tokens) : json_string("used"));
     }
     set_healing(r);
     set_encoder(r, paths);

@@ -8,7 +8,13 @@
 #include "measure/study.h"
 
 static const uint32_t LENGTHS[] = {16, 64, 256};
-enum { ANSWER = 24, MIN_REPEATS = 3, MAX_REPEATS = 12 };
+enum {
+    N_LENGTHS = sizeof LENGTHS / sizeof LENGTHS[0],
+    ANSWER = 24,
+    FRAME = 16,
+    MIN_REPEATS = 3,
+    MAX_REPEATS = 12
+};
 static const double TARGET = 0.02, IDLE_S = 2;
 
 struct view {
@@ -78,6 +84,15 @@ static enum wl_status run(struct cli_context *context, const struct study_option
     return status;
 }
 
+// Those that the model's context holds with an answer behind them.
+static size_t count_lengths(uint32_t n_ctx_train) {
+    size_t n = N_LENGTHS;
+    while (n > 1 && n_ctx_train > 0 && LENGTHS[n - 1] + ANSWER + FRAME > n_ctx_train) {
+        n--;
+    }
+    return n;
+}
+
 enum wl_status study_pair_run(struct cli_context *context, const struct study_pair *pair,
                               struct report_result **out, struct wl_err *err) {
     struct task_set tasks = {0};
@@ -87,7 +102,7 @@ enum wl_status study_pair_run(struct cli_context *context, const struct study_pa
         .subject = pair->subject,
         .n_models = 2,
         .prompt_tokens = LENGTHS,
-        .n_prompts = sizeof LENGTHS / sizeof LENGTHS[0],
+        .n_prompts = count_lengths(pair->n_ctx_train),
         .generate = ANSWER,
         .seed = pair->seed,
         .rule = {.min_repeats = MIN_REPEATS, .max_repeats = MAX_REPEATS, .target_rel_ci = TARGET},

@@ -297,6 +297,14 @@ static json_t *layers_json(const struct plan *plan) {
     return list;
 }
 
+static double count_weights(const struct job *job) {
+    double n = 0;
+    for (uint64_t i = 0; i < job->source.file.n_tensors; i++) {
+        n += (double)job->source.file.tensors[i].n_elements;
+    }
+    return n;
+}
+
 json_t *job_plan_json(const struct job *job) {
     struct plan whole = {0};
     struct plan_sizes before = {0}, after = {0};
@@ -312,14 +320,16 @@ json_t *job_plan_json(const struct job *job) {
     struct plan_layer first = whole.layers ? whole.layers[0] : (struct plan_layer){0};
     plan_release(&whole);
     return json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "arch",
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:b, s:o, s:o}", "arch",
         job->source.arch->name, "n_layer", (json_int_t)job->source.n_layer, "n_ff_before",
         (json_int_t)first.n_ff, "n_head_kv_before", (json_int_t)first.n_head_kv, "step",
         (json_int_t)pack_step(&job->source), "in_bytes", (json_int_t)in_bytes, "out_bytes",
         (json_int_t)after.file_bytes, "block_weights_before", (json_int_t)before.block_weights,
         "block_weights_after", (json_int_t)after.block_weights, "n_tokens",
         (json_int_t)wl_json_opt_i64(job->request, "n_tokens", (json_int_t)defaults.n_tokens),
-        "is_mixed", job->plan.is_mixed, "layers", layers_json(&job->plan), "estimate",
+        "n_ctx_train", (json_int_t)job->source.n_ctx_train, "bits_per_weight",
+        wl_json_real(8.0 * (double)in_bytes / count_weights(job)), "is_mixed", job->plan.is_mixed,
+        "layers", layers_json(&job->plan), "estimate",
         wl_json_opt_bool(job->request, "dry_run", false) ? job_estimate_json(job, &before, &after)
                                                          : json_null());
 }
