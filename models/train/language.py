@@ -214,6 +214,8 @@ def train(options):
             save(path.replace(".pt", "-plateau.pt"), stage, optimizer, counters)
     save(path, stage, optimizer, counters)
     print(f"language: checkpoint {path}, held-out loss {stage.evaluate():.4f}", flush=True)
+    if asked_to_stop:
+        raise SystemExit("ended by SIGTERM; --resume goes on")
 
 
 def main(arguments=None):
