@@ -22,7 +22,7 @@ struct offer {
 struct front {
     struct offer *offers;
     size_t n;
-    size_t best; // at the price
+    size_t best; // at the price: a number in the problem
 };
 
 struct mixed {
@@ -100,7 +100,7 @@ static void set_price(struct mixed *m, double price) {
             double sum = front->offers[c].choice.loss + price * front->offers[c].choice.cost;
             if (sum < m->stay[i]) {
                 m->stay[i] = sum;
-                front->best = c;
+                front->best = front->offers[c].number;
             }
         }
     }
@@ -112,7 +112,7 @@ static void choose_at_price(const struct mixed *m, size_t n_removed, size_t *cho
     allocation_runs_trace(&m->runs, n_removed, is_removed);
     for (size_t i = 0; i < m->p->n_layers; i++) {
         const struct front *front = &m->fronts[i];
-        chosen[i] = is_removed[i] ? ALLOCATION_REMOVED : front->offers[front->best].number;
+        chosen[i] = is_removed[i] ? ALLOCATION_REMOVED : front->best;
     }
 }
 

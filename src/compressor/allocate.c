@@ -113,7 +113,8 @@ static enum wl_status begin(struct job *j, struct wl_err *err) {
         return no_memory(j, err);
     }
     list_sizes(j);
-    j->choices = calloc(n_layer * j->problem.n_choices, sizeof *j->choices);
+    size_t n = n_layer * j->problem.n_choices; // all of the neurons and heads are one at least
+    j->choices = n ? calloc(n, sizeof *j->choices) : NULL;
     if (!j->choices) {
         return no_memory(j, err);
     }

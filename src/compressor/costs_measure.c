@@ -123,24 +123,18 @@ static enum wl_status time_files(struct measuring *m, struct wl_err *err) {
     return status;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void medians(const struct measuring *m, double *times, double out[COSTS_MAX_VARIANTS]) {
+static void typical_times(const struct measuring *m, double *times,
+                          double out[COSTS_MAX_VARIANTS]) {
     uint32_t n = m->options->n_rounds;
     for (size_t i = 0; i < m->n; i++) {
-        double *of = times + i * n;
-        qsort(of, n, sizeof *of, by_size);
-        out[i] = (of[(n - 1) / 2] + of[n / 2]) / 2;
+        out[i] = costs_typical(times + i * n, n);
     }
 }
 
 static enum wl_status fit_times(struct measuring *m, struct costs *out, struct wl_err *err) {
     double prompt[COSTS_MAX_VARIANTS], decode[COSTS_MAX_VARIANTS];
-    medians(m, m->prompt, prompt);
-    medians(m, m->decode, decode);
+    typical_times(m, m->prompt, prompt);
+    typical_times(m, m->decode, decode);
     enum wl_status status =
         costs_fit_decode(m->variants, decode, m->n, m->source->n_vocab, &out->decode, err);
     return status == WL_OK ? costs_fit_prompt(m->variants, prompt, m->n, m->source->n_vocab,

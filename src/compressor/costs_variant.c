@@ -146,8 +146,8 @@ static enum wl_status build_begin(struct build *b, struct wl_err *err) {
         bytes = tensor_bytes(b->source, (int32_t)i, "attn_output.weight");
         output = bytes > output ? bytes : output;
     }
-    b->numbers = calloc(n, sizeof *b->numbers);
-    b->zeros = calloc(1, (size_t)(down > output ? down : output));
+    b->numbers = calloc(n + 1, sizeof *b->numbers);
+    b->zeros = calloc(1, (size_t)(down > output ? down : output) + 1);
     if (!b->numbers || !b->zeros) {
         return wl_err_set(err, WL_MEMORY, "no memory for a model of %" PRIu32 " blocks",
                           b->variant->n_layer);
