@@ -9,14 +9,18 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "compress/block_parts.h"
+
 // Where the bucket is ruled out that should have something: as verify_record.c has it.
 static const double LOWEST_LOG = -1000;
 
 struct token {
-    float *kept; // logits of the listed ones
+    float *kept; // logits of the listed ones, then e^(logit - the greatest)
+    float *p;    // what they should be
     float max;   // of the others, so far
     double sum;  // of e^(logit - max) over them
     double log_total;
+    double total;        // of e^(logit - the greatest) over all
     double mass, others; // the factors of q in the gradients
 };
 
@@ -45,7 +49,7 @@ static enum wl_status open_pass(struct pass *p, struct wl_err *err) {
     for (size_t t = 0; t < p->n; t++) {
         n_kept += p->targets[t].n;
     }
-    uint64_t wanted = (uint64_t)p->n_chunk * (o->n_embd + n) + n_kept;
+    uint64_t wanted = (uint64_t)p->n_chunk * (o->n_embd + n) + 2 * n_kept;
     p->tokens = calloc(n, sizeof *p->tokens);
     if (wanted > o->n_floats) {
         back_output_release(o);
@@ -61,8 +65,8 @@ static enum wl_status open_pass(struct pass *p, struct wl_err *err) {
     p->logits = p->rows + p->n_chunk * o->n_embd;
     float *kept = p->logits + p->n_chunk * n;
     for (size_t t = 0; t < p->n; t++) {
-        p->tokens[t] = (struct token){.kept = kept, .max = -INFINITY};
-        kept += p->targets[t].n;
+        p->tokens[t] = (struct token){.kept = kept, .p = kept + p->targets[t].n, .max = -INFINITY};
+        kept += 2 * (size_t)p->targets[t].n;
         for (uint32_t i = 0; i < p->targets[t].n; i++) {
             p->tokens[t].kept[i] = -INFINITY;
         }
@@ -112,31 +116,46 @@ static void sum_row(const struct back_target *target, const struct chunk *chunk,
     }
     double sum = token->sum > 0 ? token->sum * exp((double)token->max - (double)max) : 0;
     for (size_t i = 0; i < chunk->n; i++) {
-        sum += (double)expf(row[i] - max);
+        sum += row[i] > -INFINITY ? (double)block_exp(row[i] - max) : 0;
     }
     token->max = max;
     token->sum = sum;
 }
 
+// The sum of p (log p - logit) over the listed tokens; p is set, and their sum.
+static double compare_listed(const struct back_target *target, struct token *token, float max) {
+    double sum = 0, mass = 0;
+    for (uint32_t i = 0; i < target->n; i++) {
+        float log_p = target->log_p[i];
+        token->p[i] = log_p > -INFINITY ? block_exp(log_p) : 0;
+    }
+    for (uint32_t i = 0; i < target->n; i++) {
+        if (token->p[i] > 0) {
+            double lowest = (double)max + LOWEST_LOG, logit = (double)token->kept[i];
+            sum += (double)token->p[i] * ((double)target->log_p[i] - fmax(logit, lowest));
+            mass += (double)token->p[i];
+        }
+    }
+    token->mass = mass + target->rest;
+    return sum;
+}
+
 static double finish_token(const struct back_target *target, struct token *token) {
     float max = token->max;
-    double kl = 0;
     for (uint32_t i = 0; i < target->n; i++) {
         max = token->kept[i] > max ? token->kept[i] : max;
     }
     double rest = token->sum > 0 ? token->sum * exp((double)token->max - (double)max) : 0;
-    double total = rest;
+    double kl = compare_listed(target, token, max), total = rest;
     for (uint32_t i = 0; i < target->n; i++) {
-        total += (double)expf(token->kept[i] - max);
+        token->kept[i] = token->kept[i] > -INFINITY ? block_exp(token->kept[i] - max) : 0;
     }
+    for (uint32_t i = 0; i < target->n; i++) {
+        total += (double)token->kept[i];
+    }
+    token->total = total;
     token->log_total = (double)max + log(total);
-    token->mass = target->rest;
-    for (uint32_t i = 0; i < target->n; i++) {
-        double log_p = (double)target->log_p[i], p = exp(log_p);
-        double log_q = fmax((double)token->kept[i] - token->log_total, LOWEST_LOG);
-        kl += p > 0 ? p * (log_p - log_q) : 0;
-        token->mass += p;
-    }
+    kl += (token->mass - target->rest) * token->log_total;
     token->others = token->mass;
     if (target->rest > 0) {
         double log_rest = rest > 0 ? log(rest / total) : LOWEST_LOG;
@@ -152,14 +171,21 @@ static double finish_token(const struct back_target *target, struct token *token
 static void back_row(const struct back_target *target, const struct chunk *chunk,
                      const struct token *token, double scale, float *row) {
     float log_total = (float)token->log_total, others = (float)(scale * token->others);
+    float of_q = (float)(scale * token->mass / token->total), of_p = (float)scale;
+    if (!target->ids && target->n >= chunk->first + chunk->n) { // all are listed
+        const float *e = token->kept + chunk->first, *p = token->p + chunk->first;
+        for (size_t i = 0; i < chunk->n; i++) {
+            row[i] = of_q * e[i] - of_p * p[i];
+        }
+        return;
+    }
     for (size_t i = 0; i < chunk->n; i++) {
-        row[i] = others * expf(row[i] - log_total);
+        row[i] = others * block_exp(row[i] - log_total);
     }
     for (uint32_t i = 0; i < target->n; i++) {
         float *at = place(target, i, chunk, row);
         if (at) {
-            double q = exp((double)token->kept[i] - token->log_total);
-            *at = (float)(scale * (token->mass * q - exp((double)target->log_p[i])));
+            *at = of_q * token->kept[i] - of_p * token->p[i];
         }
     }
 }

@@ -2,6 +2,7 @@
 // last query, or before the first one's window, is never computed.
 #include <cblas.h>
 #include <math.h>
+#include <string.h>
 
 #include "compress/block_parts.h"
 
@@ -18,19 +19,58 @@ struct block_tile block_tile_at(const struct block_shape *shape, size_t n, size_
     return tile;
 }
 
+// Eight side by side, which the compiler computes at once.
+enum { LANES = 8 };
+
+static float greatest(const float *x, size_t n) {
+    float max[LANES], most = x[0];
+    size_t i = 0;
+    for (size_t k = 0; k < LANES; k++) {
+        max[k] = x[0];
+    }
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t k = 0; k < LANES; k++) {
+            max[k] = x[i + k] > max[k] ? x[i + k] : max[k];
+        }
+    }
+    for (; i < n; i++) {
+        most = x[i] > most ? x[i] : most;
+    }
+    for (size_t k = 0; k < LANES; k++) {
+        most = max[k] > most ? max[k] : most;
+    }
+    return most;
+}
+
+static double total(const float *x, size_t n) {
+    double sums[LANES] = {0}, sum = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t k = 0; k < LANES; k++) {
+            sums[k] += (double)x[i + k];
+        }
+    }
+    for (; i < n; i++) {
+        sum += (double)x[i];
+    }
+    for (size_t k = 0; k < LANES; k++) {
+        sum += sums[k];
+    }
+    return sum;
+}
+
 // row [n_keys]: weights that add up to 1 from `first` to `last`, 0 elsewhere.
 static void softmax(float *row, size_t n_keys, size_t first, size_t last) {
-    float max = row[first];
-    for (size_t key = first; key <= last; key++) {
-        max = fmaxf(max, row[key]);
+    size_t n = last - first + 1;
+    float max = greatest(row + first, n);
+    memset(row, 0, first * sizeof *row);
+    memset(row + last + 1, 0, (n_keys - last - 1) * sizeof *row);
+    row += first;
+    for (size_t key = 0; key < n; key++) {
+        row[key] = block_exp(row[key] - max);
     }
-    double sum = 0;
-    for (size_t key = 0; key < n_keys; key++) {
-        row[key] = key < first || key > last ? 0 : expf(row[key] - max);
-        sum += (double)row[key];
-    }
-    float scale = (float)(1 / sum);
-    for (size_t key = first; key <= last; key++) {
+    float scale = (float)(1 / total(row, n));
+    for (size_t key = 0; key < n; key++) {
         row[key] *= scale;
     }
 }

@@ -10,7 +10,7 @@
 #include "os/clock.h"
 #include "os/file.h"
 
-static const double DEFAULT_RATE = 0.01;
+static const double DEFAULT_RATE = 0.001;
 enum { CHECK_AFTER = 3 }; // times the tokens that a check takes, in tokens learnt from
 #define KEEP_EVERY_NS 60000000000
 
