@@ -10,6 +10,7 @@
 #include "cli/term.h"
 
 #define Z95 1.96
+static const double DOUBTFUL_RESIDUAL = 0.2; // of the fit of costs on this machine
 
 // 0 where there is no error to tell: one sequence of text gives none.
 static double half_width(double sem) {
@@ -236,6 +237,23 @@ static void print_rounds(const json_t *result) {
     }
 }
 
+static void print_allocation(const json_t *result) {
+    const json_t *a = json_object_get(result, "allocation"), *c = json_object_get(result, "costs");
+    if (!a) {
+        return;
+    }
+    printf("  foretold        KL %.3g; with the same sizes in all blocks %.3g\n",
+           number(a, "predicted_kl"), number(a, "uniform_kl"));
+    double worst = fmax(number(json_object_get(c, "prompt"), "residual_share"),
+                        number(json_object_get(c, "decode"), "residual_share"));
+    if (worst > DOUBTFUL_RESIDUAL) {
+        printf(
+            "  %sdoubtful%s        the parts' times do not add up to within %.0f %%: measure again "
+            "on a quiet machine\n",
+            term_bold(stdout), term_reset(stdout), 100 * worst);
+    }
+}
+
 static void print_rivals(const json_t *result) {
     const json_t *rivals = json_object_get(result, "rivals");
     char bytes[UNITS_TEXT_BYTES];
@@ -307,6 +325,7 @@ void compress_result_print(const struct compress_view *view) {
     printf("  same token      %.1f %% of the likeliest next tokens, of %" PRId64
            " on held-out text\n",
            100 * number(v, "top1_share"), wl_json_opt_i64(v, "n", 0));
+    print_allocation(r);
     print_distilled(r);
     print_sizes(stdout, plan, number(r, "out_bytes"), "");
     print_rounds(r);

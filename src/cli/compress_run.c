@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "cli/progress.h"
@@ -27,12 +28,18 @@ enum wl_status compress_files_of(const char *out, const char *mmproj_out,
                : status;
 }
 
-static enum wl_status start(struct engine **engine, struct wl_err *err) {
-    // Nothing is timed against the engine here; threads that spin would only be in each other's way
-    // on a busy machine.
+// A budget in speed or energy is worked out from timings, under the conditions that the model will
+// run in. Else nothing is timed, and threads that spin would only be in each other's way on a busy
+// machine.
+static bool times_anything(const json_t *request) {
+    const char *budget = wl_json_opt_string(request, "budget", "");
+    return strstr(budget, "tok") || strpbrk(budget, "jJ");
+}
+
+static enum wl_status start(const json_t *request, struct engine **engine, struct wl_err *err) {
+    bool leaves_policy = getenv("OMP_WAIT_POLICY") || times_anything(request);
     struct engine_options options = {.program = ENGINE_PROGRAM_COMPRESSOR,
-                                     .omp_wait_policy =
-                                         getenv("OMP_WAIT_POLICY") ? NULL : "passive"};
+                                     .omp_wait_policy = leaves_policy ? NULL : "passive"};
     return engine_start(&options, engine, err);
 }
 
@@ -40,7 +47,7 @@ enum wl_status compress_plan(const json_t *request, json_t **result, struct wl_e
     struct engine *engine = NULL;
     json_t *dry = json_deep_copy(request);
     enum wl_status status = dry && json_object_set_new(dry, "dry_run", json_true()) == 0
-                                ? start(&engine, err)
+                                ? start(request, &engine, err)
                                 : wl_err_set(err, WL_MEMORY, "no memory for the request");
     if (status == WL_OK) {
         status = engine_compress(engine, dry, NULL, NULL, result, err);
@@ -58,7 +65,7 @@ enum wl_status compress_run(const struct cli_context *context, const json_t *req
                             json_t **result, struct wl_err *err) {
     struct engine *engine = NULL;
     struct progress progress;
-    enum wl_status status = start(&engine, err);
+    enum wl_status status = start(request, &engine, err);
     if (status == WL_OK) {
         progress_begin(&progress, context->common.quiet);
         status = engine_compress(engine, request, show, &progress, result, err);
@@ -71,7 +78,7 @@ enum wl_status compress_run(const struct cli_context *context, const json_t *req
 enum wl_status compress_certify(const char *path, const json_t *certificate, const char *work,
                                 struct wl_err *err) {
     struct engine *engine = NULL;
-    enum wl_status status = start(&engine, err);
+    enum wl_status status = start(NULL, &engine, err);
     if (status == WL_OK) {
         status = engine_certify(engine, path, certificate, work, err);
     }

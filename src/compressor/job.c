@@ -180,6 +180,10 @@ static enum wl_status make_until_good(struct job *job, struct wl_err *err) {
 // ---- verdict ----
 
 static enum wl_status publish(struct job *job, struct wl_err *err) {
+    if (strcmp(job->made.path, job->path) == 0) {
+        return wl_err_set(err, WL_INPUT,
+                          "nothing needs to be cut: '%s' keeps to the budget as it is", job->path);
+    }
     if (!meets_floor(job)) {
         return wl_err_set(err, WL_GATE,
                           "KL divergence from the original is %.4g nats per token (95 %% up to "

@@ -44,14 +44,15 @@ static enum wl_status spawn(struct link *link, const char *path, const char *omp
     char policy[64];
     // Without this ggml starts a debugger on itself when it aborts, which takes seconds.
     const char *env[4] = {"GGML_NO_BACKTRACE=1"};
-    if (omp_wait_policy && strcmp(omp_wait_policy, "passive") == 0) {
-        // The same for OpenBLAS, whose threads would spin for 2^26 cycles: on a machine with other
-        // work that multiplied the time of a compression.
-        env[2] = "OPENBLAS_THREAD_TIMEOUT=16";
+    size_t n = 1;
+    if (!getenv("OPENBLAS_THREAD_TIMEOUT")) {
+        // Its threads would spin for 2^26 cycles when they have nothing to do: beside other work
+        // that multiplied the time of a compression.
+        env[n++] = "OPENBLAS_THREAD_TIMEOUT=16";
     }
     if (omp_wait_policy) {
         snprintf(policy, sizeof policy, "OMP_WAIT_POLICY=%s", omp_wait_policy);
-        env[1] = policy;
+        env[n++] = policy;
     }
     const char *const argv[] = {path, NULL};
     const struct os_spawn spawn = {.argv = argv,
