@@ -8,6 +8,7 @@
 
 #include "compressor/narrow_end.h"
 #include "compressor/narrow_keep.h"
+#include "compressor/narrow_threads.h"
 #include "compressor/narrow_unit.h"
 #include "os/clock.h"
 
@@ -169,7 +170,9 @@ static enum wl_status narrow_block(struct narrow_walk *walk, uint32_t layer, str
     struct narrow_unit unit = {.walk = walk, .layer = layer};
     enum wl_status status = open_unit(&unit, err);
     if (status == WL_OK) {
+        int usual = narrow_calm_begin((size_t)unit.was.n_embd * unit.was.n_ff);
         status = work_on_unit(&unit, err);
+        narrow_calm_end(usual);
     }
     if (status == WL_OK) {
         publish(&unit);

@@ -36,7 +36,8 @@ static enum wl_status attention_chunk(struct narrow_walk *walk, const struct nar
     size_t first = chunk->first, n = chunk->n_tokens;
     enum wl_status status = states_read(&walk->now.made, first, n, walk->x, err);
     if (status == WL_OK) {
-        status = narrow_attend(&unit->shape, &unit->weights, chunk, walk->x, walk->mid, NULL, err);
+        status =
+            narrow_attend(walk, &unit->shape, &unit->weights, chunk, walk->x, walk->mid, NULL, err);
     }
     if (status == WL_OK) {
         status = states_read(&walk->aside, first, n, walk->target, err);

@@ -35,8 +35,8 @@ static enum wl_status take_heads(struct narrow_unit *unit, const struct narrow_c
     enum wl_status status =
         states_read(&walk->now.made, chunk->first, chunk->n_tokens, walk->x, err);
     if (status == WL_OK) {
-        status =
-            narrow_attend(&unit->was, &linear, chunk, walk->x, walk->target, unit->head_in, err);
+        status = narrow_attend(walk, &unit->was, &linear, chunk, walk->x, walk->target,
+                               unit->head_in, err);
     }
     if (status != WL_OK) {
         return status;
@@ -57,7 +57,7 @@ static enum wl_status original_chunk(struct narrow_walk *walk, const struct narr
     size_t first = chunk->first, n = chunk->n_tokens;
     enum wl_status status = states_read(&walk->now.original, first, n, walk->x, err);
     if (status == WL_OK) {
-        status = narrow_attend(&unit->was, w, chunk, walk->x, walk->mid, NULL, err);
+        status = narrow_attend(walk, &unit->was, w, chunk, walk->x, walk->mid, NULL, err);
     }
     if (status == WL_OK && walk->aside.fd >= 0) {
         status = states_write(&walk->aside, first, n, walk->mid, err);
@@ -95,8 +95,8 @@ static enum wl_status removed_chunk(struct narrow_walk *walk, const struct narro
     size_t first = chunk->first, n = chunk->n_tokens;
     enum wl_status status = states_read(&walk->next.original, first, n, walk->x, err);
     if (status == WL_OK) {
-        status =
-            narrow_attend(&block->shape, &block->weights, chunk, walk->x, walk->mid, NULL, err);
+        status = narrow_attend(walk, &block->shape, &block->weights, chunk, walk->x, walk->mid,
+                               NULL, err);
     }
     if (status == WL_OK) {
         status =
@@ -163,7 +163,8 @@ static enum wl_status attention_chunk(struct narrow_walk *walk, const struct nar
     size_t first = chunk->first, n = chunk->n_tokens;
     enum wl_status status = states_read(&walk->now.made, first, n, walk->x, err);
     if (status == WL_OK) {
-        status = narrow_attend(&unit->shape, &unit->weights, chunk, walk->x, walk->mid, NULL, err);
+        status =
+            narrow_attend(walk, &unit->shape, &unit->weights, chunk, walk->x, walk->mid, NULL, err);
     }
     if (status == WL_OK) {
         status = states_write(&walk->next.made, first, n, walk->mid, err);

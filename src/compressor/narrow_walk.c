@@ -1,8 +1,11 @@
 #include "compressor/narrow_walk.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "compressor/narrow_threads.h"
 
 // ---- text ----
 
@@ -101,7 +104,9 @@ enum wl_status narrow_walk_open(struct narrow_walk *walk, struct wl_err *err) {
     walk->row_in = calloc(NARROW_ROWS, n_embd * sizeof *walk->row_in);
     walk->row_target = calloc(NARROW_ROWS, n_embd * sizeof *walk->row_target);
     walk->row_wh = calloc(NARROW_ROWS, n_embd * sizeof *walk->row_wh);
-    walk->h = calloc(NARROW_ROWS, widest(walk->source) * sizeof *walk->h);
+    walk->n_threads = narrow_threads();
+    walk->h_size = NARROW_ROWS * widest(walk->source);
+    walk->h = calloc(walk->n_threads, walk->h_size * sizeof *walk->h);
     bool has_room = walk->positions && walk->rows && walk->x && walk->mid && walk->target &&
                     walk->row_in && walk->row_target && walk->row_wh && walk->h;
     return has_room
@@ -241,33 +246,117 @@ enum wl_status narrow_each_rows(struct narrow_walk *walk, const struct narrow_ch
 
 // ---- parts of a block ----
 
-enum wl_status narrow_attend(const struct block_shape *shape, const struct block_weights *weights,
-                             const struct narrow_chunk *chunk, const float *x, float *mid,
-                             float *heads, struct wl_err *err) {
+struct attending {
+    const struct block_shape *shape;
+    const struct block_weights *weights;
+    const struct narrow_chunk *chunk;
+    const float *x;
+    float *mid, *heads;
+    size_t n_parts;
+};
+
+// The sequences of part `part`: those that begin in its share of the chunk's tokens.
+static void sequences_of(const struct attending *a, size_t part, size_t *first_sequence,
+                         size_t *first_token, struct block_batch *batch) {
+    size_t begin = a->chunk->n_tokens * part / a->n_parts;
+    size_t end = a->chunk->n_tokens * (part + 1) / a->n_parts, at = 0;
+    *batch = (struct block_batch){0};
+    for (size_t s = 0; s < a->chunk->batch.n_sequences; s++) {
+        if (at >= begin && at < end) {
+            *first_sequence = batch->n_sequences ? *first_sequence : s;
+            *first_token = batch->n_sequences ? *first_token : at;
+            batch->n_sequences++;
+            batch->n_tokens += a->chunk->batch.lengths[s];
+        }
+        at += a->chunk->batch.lengths[s];
+    }
+}
+
+static enum wl_status attend_part(void *context, size_t part, struct wl_err *err) {
+    const struct attending *a = context;
+    size_t sequence = 0, token = 0, n_embd = a->shape->n_embd;
+    size_t width = (size_t)a->shape->n_head * a->shape->head_dim;
+    struct block_batch batch;
+    sequences_of(a, part, &sequence, &token, &batch);
+    if (batch.n_sequences == 0) {
+        return WL_OK;
+    }
+    int32_t *positions = calloc(batch.n_tokens, 4 * sizeof *positions);
+    if (!positions) {
+        return wl_err_set(err, WL_MEMORY, "no memory for the positions of %zu tokens",
+                          batch.n_tokens);
+    }
+    for (size_t kind = 0; kind < 4; kind++) {
+        memcpy(positions + kind * batch.n_tokens,
+               a->chunk->batch.positions + kind * a->chunk->n_tokens + token,
+               batch.n_tokens * sizeof *positions);
+    }
+    batch.lengths = a->chunk->batch.lengths + sequence;
+    batch.positions = positions;
+    enum wl_status status =
+        block_attention(a->shape, a->weights, &batch, a->x + token * n_embd,
+                        a->mid + token * n_embd, a->heads ? a->heads + token * width : NULL, err);
+    free(positions);
+    return status;
+}
+
+enum wl_status narrow_attend(struct narrow_walk *walk, const struct block_shape *shape,
+                             const struct block_weights *weights, const struct narrow_chunk *chunk,
+                             const float *x, float *mid, float *heads, struct wl_err *err) {
     if (shape->n_head_kv == 0) {
         memcpy(mid, x, chunk->n_tokens * shape->n_embd * sizeof *mid);
         return WL_OK;
     }
-    return block_attention(shape, weights, &chunk->batch, x, mid, heads, err);
+    struct attending a = {shape, weights, chunk, x, mid, heads, walk->n_threads};
+    return narrow_in_parts(walk->n_threads, attend_part, &a, err);
+}
+
+struct feeding {
+    struct narrow_walk *walk;
+    const struct block_shape *shape;
+    const struct block_weights *weights;
+    size_t n, most;
+    const float *mid;
+    float *y;
+    atomic_bool is_stopped;
+};
+
+// Every n_threads-th portion of rows; only the first part runs where go_on may be asked.
+static enum wl_status feed_part(void *context, size_t part, struct wl_err *err) {
+    struct feeding *f = context;
+    size_t n_embd = f->shape->n_embd, n_parts = f->walk->n_threads;
+    float *h = f->walk->h + part * f->walk->h_size;
+    enum wl_status status = WL_OK;
+    for (size_t first = part * f->most; first < f->n && status == WL_OK && !f->is_stopped;
+         first += n_parts * f->most) {
+        size_t n = f->n - first < f->most ? f->n - first : f->most;
+        const float *in = f->mid + first * n_embd;
+        status = part == 0 ? narrow_look(f->walk, err) : WL_OK;
+        if (status == WL_OK) {
+            status = block_ffn_inner(f->shape, f->weights, n, in, NULL, h, err);
+        }
+        if (status == WL_OK) {
+            status = block_ffn_out(f->shape, f->weights, n, in, h, f->y + first * n_embd, err);
+        }
+    }
+    if (status != WL_OK) {
+        f->is_stopped = true;
+    }
+    return status;
 }
 
 enum wl_status narrow_feed_forward(struct narrow_walk *walk, const struct block_shape *shape,
                                    const struct block_weights *weights, size_t n, const float *mid,
                                    float *y, struct wl_err *err) {
-    size_t n_embd = shape->n_embd;
-    enum wl_status status = WL_OK;
-    for (size_t first = 0; first < n && status == WL_OK; first += NARROW_ROWS) {
-        size_t n_rows = n - first < NARROW_ROWS ? n - first : NARROW_ROWS;
-        const float *in = mid + first * n_embd;
-        status = narrow_look(walk, err);
-        if (status == WL_OK) {
-            status = block_ffn_inner(shape, weights, n_rows, in, NULL, walk->h, err);
-        }
-        if (status == WL_OK) {
-            status = block_ffn_out(shape, weights, n_rows, in, walk->h, y + first * n_embd, err);
-        }
-    }
-    return status;
+    size_t share = (n + walk->n_threads - 1) / walk->n_threads;
+    struct feeding feeding = {.walk = walk,
+                              .shape = shape,
+                              .weights = weights,
+                              .n = n,
+                              .most = share < NARROW_ROWS ? share : NARROW_ROWS,
+                              .mid = mid,
+                              .y = y};
+    return n > 0 ? narrow_in_parts(walk->n_threads, feed_part, &feeding, err) : WL_OK;
 }
 
 // ---- the beginning ----

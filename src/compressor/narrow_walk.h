@@ -34,8 +34,9 @@ struct narrow_walk {
     float *x, *mid, *target;             // [NARROW_CHUNK][n_embd]
     uint32_t *rows;                      // [NARROW_CHUNK]: what is learnt from in one chunk
     float *row_in, *row_target, *row_wh; // [NARROW_ROWS][n_embd]: some of them
-    float *h;                            // [NARROW_ROWS][the widest n_ff]
-    float text_weight, image_weight;     // of a token's moments
+    size_t n_threads, h_size;
+    float *h;                        // [n_threads][h_size]: [NARROW_ROWS][the widest n_ff]
+    float text_weight, image_weight; // of a token's moments
     // Progress: the share of all work that is done before and after the loop that runs.
     double share_begin, share_end, share;
 };
@@ -70,9 +71,9 @@ enum wl_status narrow_each_rows(struct narrow_walk *walk, const struct narrow_ch
 void narrow_gather(const float *from, const uint32_t *rows, size_t n, size_t width, float *out);
 
 // mid = x where the block has no attention (any more).
-enum wl_status narrow_attend(const struct block_shape *shape, const struct block_weights *weights,
-                             const struct narrow_chunk *chunk, const float *x, float *mid,
-                             float *heads, struct wl_err *err);
+enum wl_status narrow_attend(struct narrow_walk *walk, const struct block_shape *shape,
+                             const struct block_weights *weights, const struct narrow_chunk *chunk,
+                             const float *x, float *mid, float *heads, struct wl_err *err);
 // y = mid + feed-forward part of mid; `y` may be `mid`.
 enum wl_status narrow_feed_forward(struct narrow_walk *walk, const struct block_shape *shape,
                                    const struct block_weights *weights, size_t n, const float *mid,
