@@ -116,7 +116,7 @@ static void sum_row(const struct back_target *target, const struct chunk *chunk,
     }
     double sum = token->sum > 0 ? token->sum * exp((double)token->max - (double)max) : 0;
     for (size_t i = 0; i < chunk->n; i++) {
-        sum += row[i] > -INFINITY ? (double)block_exp(row[i] - max) : 0;
+        sum += (double)block_exp(row[i] - max);
     }
     token->max = max;
     token->sum = sum;
@@ -126,8 +126,7 @@ static void sum_row(const struct back_target *target, const struct chunk *chunk,
 static double compare_listed(const struct back_target *target, struct token *token, float max) {
     double sum = 0, mass = 0;
     for (uint32_t i = 0; i < target->n; i++) {
-        float log_p = target->log_p[i];
-        token->p[i] = log_p > -INFINITY ? block_exp(log_p) : 0;
+        token->p[i] = block_exp(target->log_p[i]);
     }
     for (uint32_t i = 0; i < target->n; i++) {
         if (token->p[i] > 0) {
@@ -148,7 +147,7 @@ static double finish_token(const struct back_target *target, struct token *token
     double rest = token->sum > 0 ? token->sum * exp((double)token->max - (double)max) : 0;
     double kl = compare_listed(target, token, max), total = rest;
     for (uint32_t i = 0; i < target->n; i++) {
-        token->kept[i] = token->kept[i] > -INFINITY ? block_exp(token->kept[i] - max) : 0;
+        token->kept[i] = block_exp(token->kept[i] - max);
     }
     for (uint32_t i = 0; i < target->n; i++) {
         total += (double)token->kept[i];

@@ -21,27 +21,37 @@ void block_norm(const float *x, size_t n_rows, size_t width, float eps, const fl
                 float *y);
 
 // e^x to a few units in the last place, for loops: the compiler computes several at once, which it
-// cannot with a call of expf. Below -87 it is about 1e-38 instead of less, above 88 it is e^88.
+// cannot with a call of expf. 0 below -80, so that nothing becomes too small for full speed; e^88
+// from 88 on.
 static inline float block_exp(float x) {
+    // Compared as integers, which no exception stands in the way of computing several of. Negative
+    // numbers grow with their size then, and what is no number stays so.
+    const int32_t most = 0x42b00000, infinity = 0x7f800000;                      // 88
+    const int32_t least = INT32_MIN + 0x42a00000, lowest = INT32_MIN + infinity; // -80
     const float to_integer = 12582912; // 1.5 * 2^23: what is added to it is rounded
     union {
         float f;
-        uint32_t i;
-    } power;
-    x = x < -87 ? -87 : x;
-    x = x > 88 ? 88 : x;
-    power.f = x * 1.44269504F + to_integer;
-    float n = power.f - to_integer;
-    float r = (x - n * 0.693359375F) + n * 2.12194440e-4F; // ln 2 in two parts
-    float y = 1.9875691500e-4F;                            // Cephes, expf
+        int32_t i;
+        uint32_t u;
+    } in = {.f = x}, out;
+    // All bits set, or none.
+    int32_t is_low = -((in.i > least) & (in.i <= lowest));
+    int32_t is_high = -((in.i > most) & (in.i <= infinity));
+    in.i = (is_low & least) | (is_high & most) | (~(is_low | is_high) & in.i);
+    out.f = in.f * 1.44269504F + to_integer;
+    float n = out.f - to_integer;
+    float r = (in.f - n * 0.693359375F) + n * 2.12194440e-4F; // ln 2 in two parts
+    float y = 1.9875691500e-4F;                               // Cephes, expf
     y = y * r + 1.3981999507e-3F;
     y = y * r + 8.3334519073e-3F;
     y = y * r + 4.1665795894e-2F;
     y = y * r + 1.6666665459e-1F;
     y = y * r + 5.0000001201e-1F;
     y = y * r * r + r + 1;
-    power.i = (power.i - 0x4b400000U + 127) << 23;
-    return y * power.f;
+    out.u = (out.u - 0x4b400000U + 127) << 23;
+    out.f *= y;
+    out.i &= ~is_low;
+    return out.f;
 }
 
 // What leads back to the stream: out = x + norm(w in + bias), without what is NULL.
