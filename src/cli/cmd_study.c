@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "catalog/catalog.h"
 #include "cli/command.h"
+#include "cli/compressed_model.h"
 #include "cli/engine_options.h"
 #include "cli/progress.h"
 #include "cli/prompt_file.h"
@@ -23,9 +24,9 @@
 enum { MAX_PROMPTS = 64, MAX_SCORE_BUDGETS = 4 };
 
 static struct {
-    const char *model, *vs, *tokens, *prompts, *out, *title, *minutes;
+    const char *model, *vs, *compress, *tokens, *prompts, *out, *title, *minutes;
     const char *mmproj, *vs_mmproj, *sizes, *budgets, *image_prompt, *tasks;
-    char **images;
+    char **images, **calib_tasks;
     int generate, seed, repeats, min_repeats, fresh, task_limit;
     double target_pct, idle_s, paper_s;
 } given = {.tokens = "16..2048",
@@ -46,6 +47,14 @@ static const struct poptOption OPTIONS[] = {
      "Q8_0)",
      "MODEL"},
     {"vs", 0, POPT_ARG_STRING, &given.vs, 0, "a second model, compared with the first", "MODEL"},
+    {"compress", 0, POPT_ARG_STRING, &given.compress, 0,
+     "instead of --vs: compress the first model and compare it with that; BUDGET as 'wattlaw "
+     "compress' has it, such as 0.4 of the block weights or 600MB",
+     "BUDGET"},
+    {"calib-tasks", 0, POPT_ARG_ARGV, &given.calib_tasks, 0,
+     "for --compress: questions to calibrate with, others than those of --tasks; may be given "
+     "several times",
+     "FILE"},
     {"mmproj", 0, POPT_ARG_STRING, &given.mmproj, 0,
      "image encoder: the study then has the second law too, cost against resolution", "FILE"},
     {"vs-mmproj", 0, POPT_ARG_STRING, &given.vs_mmproj, 0, "that of the second model", "FILE"},
@@ -231,6 +240,40 @@ static void find_encoders(const struct cli_context *context, struct models *mode
     }
 }
 
+enum { MAX_CALIB_TASKS = 8 };
+
+// The first model made smaller, with the first one's encoder.
+static enum wl_status add_compressed(const struct cli_context *context, struct models *models,
+                                     struct wl_err *err) {
+    static char paths[MAX_CALIB_TASKS][OS_PATH_BYTES];
+    const char *tasks[MAX_CALIB_TASKS];
+    char encoder[OS_PATH_BYTES];
+    struct wl_err ignored;
+    struct compressed_model wanted = {
+        .path = models->path[0], .budget = given.compress, .tasks = tasks};
+    enum wl_status status = WL_OK;
+    while (given.calib_tasks && given.calib_tasks[wanted.n_tasks] && status == WL_OK) {
+        size_t i = wanted.n_tasks++;
+        if (i == MAX_CALIB_TASKS) {
+            return wl_err_set(err, WL_USAGE, "--calib-tasks: expected at most %d files",
+                              MAX_CALIB_TASKS);
+        }
+        status = task_file_find(given.calib_tasks[i], paths[i], err);
+        tasks[i] = paths[i];
+    }
+    wanted.mmproj = models->mmproj[0][0] ? models->mmproj[0]
+                    : catalog_find_mmproj(models->path[0], encoder, &ignored) == WL_OK ? encoder
+                                                                                       : NULL;
+    if (status == WL_OK) {
+        status = compressed_model_make(context, &wanted, models->path[1], err);
+    }
+    if (status == WL_OK) {
+        str_copy(models->mmproj[1], OS_PATH_BYTES, models->mmproj[0]);
+        models->label[models->n++] = label_of(models->path[1]);
+    }
+    return status;
+}
+
 static bool has_builtin(void) {
     char path[OS_PATH_BYTES];
     return catalog_resolve(NULL, CATALOG_BUILTIN "-q8_0", path, NULL) == WL_OK;
@@ -238,13 +281,19 @@ static bool has_builtin(void) {
 
 static enum wl_status find_models(const struct cli_context *context, struct models *models,
                                   struct wl_err *err) {
-    if (!given.model && given.vs) {
-        return wl_err_set(err, WL_USAGE, "--vs needs a first model: -m MODEL");
+    if (!given.model && (given.vs || given.compress)) {
+        return wl_err_set(err, WL_USAGE, "--vs and --compress need a first model: -m MODEL");
+    }
+    if (given.vs && given.compress) {
+        return wl_err_set(err, WL_USAGE, "give --vs or --compress, not both");
     }
     if (!given.model) {
         return has_builtin() ? add_builtin(models, err) : make_synthetic(context, models, err);
     }
     enum wl_status status = add_model(models, given.model, given.mmproj, err);
+    if (status == WL_OK && given.compress) {
+        return add_compressed(context, models, err);
+    }
     return status == WL_OK && given.vs ? add_model(models, given.vs, given.vs_mmproj, err) : status;
 }
 
@@ -517,6 +566,8 @@ static const struct cli_example EXAMPLES[] = {
     {"wattlaw study -m qwen2.5-0.5b-instruct-q8_0.gguf", "what your model costs, and its law"},
     {"wattlaw study -m vlm.gguf --mmproj mmproj.gguf --budgets 0,256",
      "what images cost, and what a smaller budget saves"},
+    {"wattlaw study -m model.gguf --compress 0.5 --calib-tasks calib-text --tasks text",
+     "what half of the block weights would save, and lose"},
     {"wattlaw study -m big.gguf --vs small.gguf --budget 10m -o compare",
      "what the smaller model saves, with intervals"},
     {NULL, NULL}};

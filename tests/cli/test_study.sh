@@ -77,3 +77,18 @@ if [ -f "$builtin" ]; then
     expect_code 0 'a long question' trusting "$WATTLAW" study -m "$builtin" --tasks long.jsonl --tokens 16 -g 4 \
         --budget 1s --repeats 1 --min-repeats 1 --idle 1 --paper 0 -o longer
 fi
+
+# A model against itself, made smaller.
+if [ -x "${WATTLAW_COMPRESSOR:-}" ] && "$WATTLAW" synth -q --layers 2 --embd 64 --heads 4 --kv-heads 2 --ff 256 \
+    --vocab 512 --ctx 256 --type f16 -o in.gguf >/dev/null; then
+    smaller=(trusting "$WATTLAW" study -m in.gguf --compress 0.6 --tokens 16 -g 8 --budget 2s --idle 1 --paper 0 -o less)
+    expect_code 0 'a model against itself made smaller' "${smaller[@]}"
+    ok 'two models in the report' sh -c "jq -e '(.models | length) == 2 and .models[1].file_bytes < .models[0].file_bytes' less/report.json"
+    made=$(find "$HOME" -name 'in.gguf-0.6-*.gguf')
+    ok 'the smaller one is kept' test -s "$made"
+    stamp=$(stat -c %Y "$made")
+    expect_code 0 'and found again' "${smaller[@]}" --fresh
+    ok 'not made again' test "$(stat -c %Y "$made")" = "$stamp"
+    expect_code 2 'not with another one' "$WATTLAW" study -m in.gguf --vs in.gguf --compress 0.5
+    expect_err_grep 'says so' '--vs or --compress, not both'
+fi
