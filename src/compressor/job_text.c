@@ -8,7 +8,7 @@
 #include "compressor/calib_file.h"
 #include "compressor/job_state.h"
 
-enum { MAX_TASK_FILES = 16, MAX_SEQUENCE = 1024 };
+enum { MAX_TASK_FILES = 16, MAX_SEQUENCE = 1024, MIN_SEQUENCES = 2 };
 static const double TRIM_HELD_OUT = 0.1; // of the text: what the trimmed vocabulary is judged on
 static const double TRIM_MAX_GROWTH = 0.02;
 
@@ -86,6 +86,12 @@ enum wl_status job_make_text(struct job *job, struct wl_err *err) {
     }
     if (status != WL_OK) {
         return status;
+    }
+    if (job->calib.calibration.n_sequences < MIN_SEQUENCES) {
+        return wl_err_set(err, WL_INPUT,
+                          "calibration text: %zu sequences, expected at least %d, one of which is "
+                          "held out; give more text, or more tokens (--tokens)",
+                          job->calib.calibration.n_sequences, MIN_SEQUENCES);
     }
     json_object_set_new(job->result, "text", text_json(job));
     status = job_is_asked(job, "export") ? job_export_text(job, err) : WL_OK;

@@ -15,12 +15,20 @@ engine=$(find "$prefix" -name wattlaw-engine -type f)
 ok 'the engine is there' test -x "$engine"
 ok 'the engine names nothing of the build tree as its loader or library path' \
     sh -c "! readelf -ld '$engine' | grep -E 'interpreter|RPATH|RUNPATH' | grep -F '$WATTLAW_SOURCE_DIR'"
+compressor=$(find "$prefix" -name wattlaw-compressor -type f)
+ok 'the compressor is there' test -x "$compressor"
+ok 'it names nothing of the build tree either' \
+    sh -c "! readelf -ld '$compressor' | grep -E 'interpreter|RPATH|RUNPATH' | grep -F '$WATTLAW_SOURCE_DIR'"
+ok 'task files and the recipe are there' \
+    sh -c "test -s '$prefix/share/wattlaw/tasks/calib-text.jsonl' && test -s '$prefix/share/wattlaw/recipe/heal.py'"
 cd /
 expect_code 0 'doctor' "$prefix/bin/wattlaw" doctor
 expect_grep 'finds the engine' 'llama.cpp [0-9]'
 if [ -f "$model" ]; then
     expect_code 0 'run' "$prefix/bin/wattlaw" run -m "$model" -p 'Once upon a time' -n 8
     ok 'uses the installed back ends' sh -c "'$engine' --self-check"
+    expect_code 0 'compress' env -u WATTLAW_COMPRESSOR "$prefix/bin/wattlaw" compress "$model" -o "$TEST_DIR/small.gguf" \
+        --cut 0.2 --tokens 4000 --check 0 --rivals none --floor none
 fi
 pc=$(find "$prefix" -name wattlaw.pc)
 ok 'pkg-config file' test -s "$pc"
