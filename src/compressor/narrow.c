@@ -28,6 +28,11 @@ void narrow_gather_columns(const float *from, size_t n_rows, size_t width, const
     }
 }
 
+void narrow_forget(const struct narrow_unit *unit) {
+    const struct gguf_file *file = &unit->walk->source->file;
+    madvise(file->map, (size_t)file->file_bytes, MADV_DONTNEED);
+}
+
 float *narrow_read(const struct narrow_unit *unit, const char *name, const uint32_t *rows,
                    size_t n_rows) {
     const struct compress_source *source = unit->walk->source;
@@ -41,16 +46,11 @@ float *narrow_read(const struct narrow_unit *unit, const char *name, const uint3
     for (size_t i = 0; i < n_rows && out && rows && !is_vector; i++) {
         compress_source_rows(source, tensor, rows[i], 1, out + i * width);
     }
+    narrow_forget(unit);
     return out;
 }
 
 // ---- one block ----
-
-// What of the source was mapped for these blocks would count as memory in use.
-static void forget_pages(const struct narrow_unit *unit) {
-    const struct gguf_file *file = &unit->walk->source->file;
-    madvise(file->map, (size_t)file->file_bytes, MADV_DONTNEED);
-}
 
 static enum wl_status open_unit(struct narrow_unit *unit, struct wl_err *err) {
     struct narrow_walk *walk = unit->walk;
@@ -60,6 +60,7 @@ static enum wl_status open_unit(struct narrow_unit *unit, struct wl_err *err) {
     if (status != WL_OK) {
         return status;
     }
+    narrow_forget(unit);
     unit->was = unit->shape = unit->block.shape;
     unit->shape.n_ff = plan->n_ff;
     unit->shape.n_head_kv = plan->n_head_kv;
@@ -88,7 +89,7 @@ static void close_unit(struct narrow_unit *unit) {
     narrow_moments_close(&unit->moments);
     free(unit->head_in);
     compress_block_release(&unit->block);
-    forget_pages(unit);
+    narrow_forget(unit);
 }
 
 // Own weights, where there are any, in the place of those of the block that is loaded anew.
@@ -154,7 +155,6 @@ static enum wl_status work_on_unit(struct narrow_unit *unit, struct wl_err *err)
     enum wl_status status = work_on_attention(unit, err);
     enter(unit, 0.4, 0.45);
     if (status == WL_OK && unit->is_ffn_worked_on) {
-        forget_pages(unit);
         status = narrow_ffn_work(unit, err);
         enter(unit, 0.45, 0.95);
         if (status == WL_OK) {

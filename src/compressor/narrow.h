@@ -40,6 +40,8 @@ struct narrow_layer {
     const float *down_bias;         // [n_embd], where the architecture takes one
     const float *norm, *gate, *up;  // of the feed-forward part, after healing
     const float *second_moments;    // [n_ff]: mean square of each input of down
+    // A repair that raised the held-out error was taken back, its figure is that of the cut then; a
+    // bias that did not lower it is not there.
     // Of the feed-forward part, |y - target|^2 / |target - mid|^2 on held-out text; NaN: not done.
     double error_cut, error_repaired, error_bias, error_healed;
     double error_image; // the last of these on image tokens alone
@@ -61,6 +63,7 @@ struct narrow_options {
     // A folder in which finished blocks and both streams survive an interruption; NULL: nothing
     // does. What lies there must be of the same source, text and options (the caller's to know).
     const char *checkpoint_dir;
+    // Of every block in turn, those that stay as they are and removed ones too.
     enum wl_status (*on_layer)(void *context, const struct narrow_layer *layer, struct wl_err *err);
     // The norm before the output matrix, fitted again to the made stream; NULL: not wanted.
     enum wl_status (*on_output_norm)(void *context, const float *norm, struct wl_err *err);

@@ -5,7 +5,7 @@
 #include "compressor/narrow_unit.h"
 #include "os/clock.h"
 
-enum { HEAL_BATCH = 1024, HEAL_CHECK_EVERY = 20, HEAL_MAX_STEPS = 100000 };
+enum { HEAL_BATCH = 1024, HEAL_CHECK_EVERY = 20, HEAL_MAX_STEPS = 100000, HEAL_FIRST_GUESS = 1000 };
 static const float HEAL_RATE = 0.05F;      // in the units of heal.h
 static const double SLOW_FLOPS = 2e10;     // of a slow machine: checks come every second even there
 static const double STEP_PRODUCTS = 2 * 7; // flops of a step, per token and weight of one matrix
@@ -20,18 +20,21 @@ struct lesson {
 struct clock {
     struct narrow_unit *unit;
     int64_t begin_ns, end_ns;
+    struct heal_options *options;
     enum wl_status status; // not OK: interrupted
     struct wl_err *err;
 };
 
+// The rate rises and falls over as many steps as there will be time for, going by those so far.
 static bool goes_on(void *context, size_t step, double train_error, double held_out_error) {
     struct clock *clock = context;
     struct narrow_walk *walk = clock->unit->walk;
     int64_t now_ns = os_now_ns();
-    (void)step;
     (void)train_error;
     (void)held_out_error;
     double done = (double)(now_ns - clock->begin_ns) / (double)(clock->end_ns - clock->begin_ns);
+    double n_steps = done > 0 ? (double)step / done : HEAL_MAX_STEPS;
+    clock->options->n_steps = n_steps < HEAL_MAX_STEPS ? (size_t)n_steps + 1 : HEAL_MAX_STEPS;
     walk->share = walk->share_begin + (walk->share_end - walk->share_begin) * fmin(done, 1);
     clock->status = narrow_look(walk, clock->err);
     return clock->status == WL_OK && now_ns < clock->end_ns;
@@ -105,11 +108,12 @@ static enum wl_status learn(struct narrow_unit *unit, const struct lesson *lesso
                            .down = unit->down};
     struct heal_options options = {.rate = HEAL_RATE,
                                    .batch_tokens = HEAL_BATCH,
-                                   .n_steps = HEAL_MAX_STEPS,
+                                   .n_steps = HEAL_FIRST_GUESS,
                                    .seed = o->seed + unit->layer,
                                    .check_every = steps_between_checks(unit),
                                    .go_on = goes_on,
                                    .context = &clock};
+    clock.options = &options;
     struct heal_result healed;
     enum wl_status status = heal_ffn_train(&ffn, lesson->mid_rows, lesson->target_rows, lesson->n,
                                            lesson->n_held_out, &options, &healed, err);

@@ -111,13 +111,17 @@ enum wl_status narrow_pass_removed(struct narrow_unit *unit, struct wl_err *err)
     for (uint32_t layer = unit->layer + 1; layer < unit->end && status == WL_OK; layer++) {
         compress_block_release(&unit->block);
         status = compress_source_load(walk->source, layer, &unit->block, err);
+        narrow_forget(unit);
         if (status == WL_OK) {
             status = narrow_each_chunk(walk, false, removed_chunk, &unit->block, err);
         }
     }
     compress_block_release(&unit->block);
-    return status == WL_OK ? compress_source_load(walk->source, unit->layer, &unit->block, err)
-                           : status;
+    if (status == WL_OK) {
+        status = compress_source_load(walk->source, unit->layer, &unit->block, err);
+    }
+    narrow_forget(unit);
+    return status;
 }
 
 // ---- the made stream ----

@@ -62,6 +62,8 @@ void narrow_gather_columns(const float *from, size_t n_rows, size_t width, const
 // there is none, or no memory.
 float *narrow_read(const struct narrow_unit *unit, const char *name, const uint32_t *rows,
                    size_t n_rows);
+// What was mapped of the source would count as memory in use.
+void narrow_forget(const struct narrow_unit *unit);
 enum wl_status narrow_no_memory(const struct narrow_unit *unit, struct wl_err *err);
 
 #endif
