@@ -1,7 +1,7 @@
 // Other tensor types, from file to file: all matrices to one type, or each its own under a budget
 // of bytes. Columns that matter are given the bits: the second moments of every matrix's inputs are
-// taken from the very model that is written. Neurons are sorted by these moments first, so that the
-// columns of one quantisation block are alike (the order of neurons means nothing).
+// taken from the very model that is written. Neurons are put in another order first (which means
+// nothing to the model), so that those that matter do not share scales (retype_order.h).
 #ifndef WATTLAW_COMPRESSOR_RETYPE_H
 #define WATTLAW_COMPRESSOR_RETYPE_H
 
@@ -34,7 +34,7 @@ struct retype_result {
         double error;
     } * tensors; // that have another type now
     size_t n_tensors;
-    double error_in_order; // what `error` would be without sorting; NaN when not worked out
+    double error_in_order; // what `error` would be without another order; NaN: not worked out
 };
 void retype_result_release(struct retype_result *result); // zeroed ones are fine
 
