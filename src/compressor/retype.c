@@ -8,6 +8,7 @@
 
 #include "base/str.h"
 #include "base/units.h"
+#include "compressor/certificate.h"
 #include "compressor/retype_order.h"
 #include "compressor/retype_plan.h"
 #include "compressor/retype_walk.h"
@@ -292,6 +293,9 @@ static enum wl_status write_file(struct run *run, const char *out, struct wl_err
         status = put_matrix(run, &run->matrices[i], &made[i], err);
     }
     enter(run, PLAN_END, 1);
+    if (status == WL_OK) {
+        status = certificate_reserve(run->target, err);
+    }
     if (status == WL_OK) {
         status = compress_target_write(run->target, out, on_written, run, &is_done, err);
     }

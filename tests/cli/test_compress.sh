@@ -189,6 +189,7 @@ expect_json 'and what it kept' '"kl_mean" in json.dumps(d) and "in.gguf" in json
 # The built-in model, trained: its answers can be judged.
 builtin=$WATTLAW_SOURCE_DIR/models/builtin/builtin.gguf
 if [ -f "$builtin" ]; then
+    rm -rf out.gguf*
     expect_code 0 'compresses the built-in model' "$WATTLAW" compress "$builtin" -o out.gguf \
         --cut 0.1 --tasks calib-text --tokens 3000 --check 0 --rivals none --json
     expect_json 'repair helps' \
