@@ -20,13 +20,12 @@ static enum wl_status choose(struct narrow_unit *unit, struct wl_err *err) {
     unit->heads = calloc(choice.n_kept, sizeof *unit->heads);
     unit->groups = calloc(unit->shape.n_head_kv, sizeof *unit->groups);
     unit->attention_moments = calloc(choice.n_kept, sizeof *unit->attention_moments);
-    enum wl_status status = WL_OK;
     if (!diagonal || !unit->heads || !unit->groups || !unit->attention_moments) {
-        status = narrow_no_memory(unit, err);
+        free(diagonal);
+        return narrow_no_memory(unit, err);
     }
-    if (status == WL_OK) {
-        status = narrow_choose(&unit->moments, unit->block.weights.wo, &choice, unit->heads, err);
-    }
+    enum wl_status status =
+        narrow_choose(&unit->moments, unit->block.weights.wo, &choice, unit->heads, err);
     if (status == WL_OK) {
         gram_diagonal(&unit->moments.gram, diagonal);
         for (size_t i = 0; i < choice.n_kept; i++) {

@@ -60,7 +60,9 @@ static enum wl_status choose(struct narrow_unit *unit, struct wl_err *err) {
     unit->neurons = calloc(unit->shape.n_ff, sizeof *unit->neurons);
     unit->second_moments = calloc(unit->shape.n_ff, sizeof *unit->second_moments);
     if (!diagonal || !unit->neurons || !unit->second_moments || (has_score && !score)) {
-        status = narrow_no_memory(unit, err);
+        free(diagonal);
+        free(score);
+        return narrow_no_memory(unit, err);
     }
     if (status == WL_OK) {
         gram_diagonal(&unit->moments.gram, diagonal);

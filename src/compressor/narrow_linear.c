@@ -90,23 +90,25 @@ static enum wl_status choose_by_score(const struct narrow_moments *m, const floa
     size_t n_groups = m->n_in / choice->group;
     struct scored *scored = calloc(n_groups, sizeof *scored);
     float *diagonal = calloc(m->n_in, sizeof *diagonal);
-    enum wl_status status = scored && diagonal ? WL_OK : no_memory(m->n_in, m->n_out, err);
-    for (size_t i = 0; i < n_groups && status == WL_OK; i++) {
+    if (!scored || !diagonal) {
+        free(scored);
+        free(diagonal);
+        return no_memory(m->n_in, m->n_out, err);
+    }
+    for (size_t i = 0; i < n_groups; i++) {
         scored[i].number = (uint32_t)i;
     }
-    for (size_t i = 0; i < m->n_in && choice->score && status == WL_OK; i++) {
+    for (size_t i = 0; i < m->n_in && choice->score; i++) {
         scored[i / choice->group].score += (double)choice->score[i];
     }
-    if (status == WL_OK && !choice->score) {
+    if (!choice->score) {
         gram_diagonal(&m->gram, diagonal);
         add_wanda(m, w, diagonal, choice->group, scored);
     }
-    if (status == WL_OK) {
-        keep_best(scored, n_groups, choice, kept);
-    }
+    keep_best(scored, n_groups, choice, kept);
     free(scored);
     free(diagonal);
-    return status;
+    return WL_OK;
 }
 
 // The square is the largest piece of memory of the whole walk; it is gone before repair needs one.
@@ -120,11 +122,14 @@ static enum wl_status choose_by_surgeon(const struct narrow_moments *m, const fl
     float *square = calloc(m->n_in, m->n_in * sizeof *square);
     uint32_t *order = calloc(m->n_in, sizeof *order);
     double *error = calloc(m->n_in / choice->group + 1, sizeof *error);
-    enum wl_status status = square && order && error ? WL_OK : no_memory(m->n_in, m->n_out, err);
-    if (status == WL_OK) {
-        gram_square(&m->gram, square);
-        status = obs_order(&options, w, m->n_out, m->n_in, square, order, error, err);
+    if (!square || !order || !error) {
+        free(square);
+        free(order);
+        free(error);
+        return no_memory(m->n_in, m->n_out, err);
     }
+    gram_square(&m->gram, square);
+    enum wl_status status = obs_order(&options, w, m->n_out, m->n_in, square, order, error, err);
     if (status == WL_OK) {
         memcpy(kept, order + m->n_in - choice->n_kept, choice->n_kept * sizeof *order);
     }

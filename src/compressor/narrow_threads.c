@@ -48,8 +48,8 @@ static enum wl_status run_parts(struct part *parts, size_t n, struct wl_err *err
 }
 
 enum wl_status narrow_in_parts(size_t n, narrow_part_fn *work, void *context, struct wl_err *err) {
-    struct part parts[NARROW_MAX_THREADS];
-    if (n == 1) {
+    struct part parts[NARROW_MAX_THREADS] = {0};
+    if (n <= 1 || n > NARROW_MAX_THREADS) {
         return work(context, 0, err);
     }
     for (size_t i = 0; i < n; i++) {

@@ -106,7 +106,7 @@ enum wl_status narrow_walk_open(struct narrow_walk *walk, struct wl_err *err) {
     walk->row_wh = calloc(NARROW_ROWS, n_embd * sizeof *walk->row_wh);
     walk->n_threads = narrow_threads();
     walk->h_size = NARROW_ROWS * widest(walk->source);
-    walk->h = calloc(walk->n_threads, walk->h_size * sizeof *walk->h);
+    walk->h = calloc(walk->n_threads, (walk->h_size + 1) * sizeof *walk->h);
     bool has_room = walk->positions && walk->rows && walk->x && walk->mid && walk->target &&
                     walk->row_in && walk->row_target && walk->row_wh && walk->h;
     return has_room

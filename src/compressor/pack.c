@@ -52,7 +52,7 @@ static void *keep(struct pack *pack, size_t bytes) {
         pack->parts = parts;
         pack->capacity = capacity;
     }
-    void *memory = malloc(bytes);
+    void *memory = malloc(bytes ? bytes : 1);
     if (memory) {
         pack->parts[pack->n++] = memory;
     }
@@ -120,10 +120,12 @@ static enum wl_status put_in_file(struct pack *pack, struct compress_target *tar
     n_slice = n_slice ? n_slice : 1;
     void *data = malloc(n_slice * row_bytes);
     struct stored *stored = keep(pack, sizeof *stored);
-    enum wl_status status = data && stored ? WL_OK : no_memory(was->name, err);
-    if (status == WL_OK) {
-        *stored = (struct stored){pack->fd, pack->file_bytes, row_bytes};
+    if (!data || !stored) {
+        free(data);
+        return no_memory(was->name, err);
     }
+    *stored = (struct stored){pack->fd, pack->file_bytes, row_bytes};
+    enum wl_status status = WL_OK;
     for (size_t row = 0, n; row < matrix->n_rows && status == WL_OK; row += n) {
         n = matrix->n_rows - row < n_slice ? matrix->n_rows - row : n_slice;
         ggml_quantize_chunk(was->type, matrix->values + row * matrix->n_columns, data, 0,

@@ -141,7 +141,10 @@ static enum wl_status set_windows(struct finish *f, struct wl_err *err) {
         return WL_OK;
     }
     uint32_t *values = calloc(f->n_stays, sizeof *values);
-    enum wl_status status = values ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for a key");
+    if (!values) {
+        return wl_err_set(err, WL_MEMORY, "no memory for a key");
+    }
+    enum wl_status status = WL_OK;
     for (uint32_t i = 0; i < f->n_stays && status == WL_OK; i++) {
         struct block_shape shape;
         status = compress_source_shape(f->source, f->stays[i], &shape, err);
@@ -189,17 +192,17 @@ static enum wl_status set_keys(struct finish *f, struct wl_err *err) {
 static enum wl_status relabel(struct finish *f, struct wl_err *err) {
     struct relabel_layer *layers = calloc(f->n_stays, sizeof *layers);
     struct relabel_notes notes;
-    enum wl_status status = layers ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for layers");
-    for (uint32_t i = 0; i < f->n_stays && status == WL_OK; i++) {
+    if (!layers) {
+        return wl_err_set(err, WL_MEMORY, "no memory for layers");
+    }
+    for (uint32_t i = 0; i < f->n_stays; i++) {
         const struct plan_layer *plan = &f->plan->layers[f->stays[i]];
         layers[i] =
             (struct relabel_layer){.n_head = plan->n_head_kv * (f->was.n_head / f->was.n_head_kv),
                                    .n_head_kv = plan->n_head_kv,
                                    .n_ff = plan->n_ff};
     }
-    if (status == WL_OK) {
-        status = relabel_apply(f->target, layers, f->n_stays, &notes, err);
-    }
+    enum wl_status status = relabel_apply(f->target, layers, f->n_stays, &notes, err);
     free(layers);
     return status;
 }
@@ -210,8 +213,8 @@ enum wl_status pack_finish(struct pack *pack, struct compress_target *target,
     struct finish f = {.pack = pack, .target = target, .source = source, .plan = plan};
     enum wl_status status = compress_source_shape(source, 0, &f.was, err);
     f.stays = calloc(plan->n_layer, sizeof *f.stays);
-    if (status == WL_OK && !f.stays) {
-        status = wl_err_set(err, WL_MEMORY, "no memory for %" PRIu32 " blocks", plan->n_layer);
+    if (!f.stays) {
+        return wl_err_set(err, WL_MEMORY, "no memory for %" PRIu32 " blocks", plan->n_layer);
     }
     for (uint32_t i = 0; i < plan->n_layer && status == WL_OK; i++) {
         if (!plan->layers[i].is_removed) {

@@ -41,6 +41,7 @@ struct check {
     const struct compress_source *source;
     struct block_shape was;
     const char *arch;                  // that is written
+    bool may_lack_attention;           // all but its first block
     uint32_t step, head_step, n_stays; // multiples that are fast, or allowed at all
 };
 
@@ -73,7 +74,7 @@ static enum wl_status check_no_attention(const struct check *c, uint32_t layer,
                           "their own can be",
                           layer);
     }
-    return strcmp(c->arch, "deci") != 0
+    return !c->may_lack_attention
                ? wl_err_set(err, WL_UNSUPPORTED,
                             "block %u is planned without attention: a '%s' has it in every block; "
                             "keep %u KV heads, or remove the block",
@@ -150,8 +151,11 @@ static enum wl_status open_check(struct check *c, struct wl_err *err) {
         c->n_stays += !plan->layers[i].is_removed;
     }
     enum wl_status status = compress_source_shape(c->source, 0, &c->was, err);
-    return status == WL_OK && plan->is_mixed ? relabel_find(&c->source->file, &c->arch, err)
-                                             : status;
+    if (status == WL_OK && plan->is_mixed) {
+        status = relabel_find(&c->source->file, &c->arch, err);
+    }
+    c->may_lack_attention = status == WL_OK && plan->is_mixed && strcmp(c->arch, "deci") == 0;
+    return status;
 }
 
 enum wl_status plan_check(const struct plan *plan, const struct compress_source *source,

@@ -133,7 +133,10 @@ uint64_t states_sum(uint64_t sum, const void *data, size_t n) {
 
 static enum wl_status sum_rows(const struct states *states, uint64_t *out, struct wl_err *err) {
     unsigned char *bytes = malloc(SUM_ROWS_BYTES);
-    enum wl_status status = bytes ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for a sum");
+    if (!bytes) {
+        return wl_err_set(err, WL_MEMORY, "no memory for a sum");
+    }
+    enum wl_status status = WL_OK;
     uint64_t sum = 0;
     for (size_t at = 0, n; at < bytes_of(states) && status == WL_OK; at += n) {
         n = bytes_of(states) - at < SUM_ROWS_BYTES ? bytes_of(states) - at : SUM_ROWS_BYTES;
@@ -170,7 +173,7 @@ enum wl_status states_publish(struct states *states, const char *path, const cha
 static bool is_whole(const struct states *states) {
     struct trailer found;
     struct stat info;
-    uint64_t sum;
+    uint64_t sum = 0;
     return fstat(states->fd, &info) == 0 && S_ISREG(info.st_mode) &&
            (uint64_t)info.st_size == bytes_of(states) + sizeof found &&
            read_at(states->fd, bytes_of(states), &found, sizeof found, NULL) == WL_OK &&
