@@ -381,11 +381,12 @@ static const struct cli_example EXAMPLES[] = {
      "a fifth fewer block weights, kept good at texts like these"},
     {"wattlaw compress model-f16.gguf -o small.gguf --budget 600MB --type Q4_K",
      "what fits into 600 MB"},
-    {"wattlaw compress builtin -o small.gguf --mmproj-out eye.gguf --cut 0.6 --encoder-cut 0.5 "
-     "--tasks calib-text --tasks calib-panel --heal local",
-     "the built-in pair, text model and image encoder"},
-    {"wattlaw compress m.gguf -o s.gguf --cut 0.3 --heal lora --minutes 480 --floor transparent",
-     "over night; exit code 4 and no file when it is not as good as the original"},
+    {"wattlaw compress builtin -o s.gguf --cut 0.6 --tasks calib-text --heal full",
+     "the built-in model, and all that is left of it trained to answer as before"},
+    {"wattlaw compress vlm.gguf -o s.gguf --mmproj-out eye.gguf --tasks mine.jsonl",
+     "text model and image encoder, calibrated on your pictures and questions"},
+    {"wattlaw compress m.gguf -o s.gguf --heal lora --minutes 480",
+     "over night; exit code 4 and no file when it is not good enough"},
     {"wattlaw compress m.gguf -o s.gguf --cut 0.3 --dry-run", "only the plan"},
     {NULL, NULL}};
 

@@ -566,7 +566,7 @@ static const struct cli_example EXAMPLES[] = {
     {"wattlaw study -m qwen2.5-0.5b-instruct-q8_0.gguf", "what your model costs, and its law"},
     {"wattlaw study -m vlm.gguf --mmproj mmproj.gguf --budgets 0,256",
      "what images cost, and what a smaller budget saves"},
-    {"wattlaw study -m model.gguf --compress 0.5 --calib-tasks calib-text --tasks text",
+    {"wattlaw study -m m.gguf --compress 0.5 --calib-tasks mine.jsonl",
      "what half of the block weights would save, and lose"},
     {"wattlaw study -m big.gguf --vs small.gguf --budget 10m -o compare",
      "what the smaller model saves, with intervals"},

@@ -294,9 +294,6 @@ static enum wl_status write_file(struct run *run, const char *out, struct wl_err
     }
     enter(run, PLAN_END, 1);
     if (status == WL_OK) {
-        status = certificate_reserve(run->target, err);
-    }
-    if (status == WL_OK) {
         status = compress_target_write(run->target, out, on_written, run, &is_done, err);
     }
     free(made);
@@ -358,6 +355,7 @@ static enum wl_status run_stages(struct run *run, const char *in, const char *ou
                                  struct retype_result *result, struct wl_err *err) {
     enum wl_status status = open_source(run, in, err);
     status = status ? status : compress_target_new(&run->source.file, &run->target, err);
+    status = status ? status : certificate_reserve(run->target, err); // counts in the budget
     status = status ? status : walk(run, err);
     enter(run, WALK_END, PLAN_END);
     status = status ? status : list_matrices(run, err);
