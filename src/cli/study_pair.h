@@ -14,7 +14,7 @@ struct study_pair {
     const char *title;
     const char *const *tasks; // names of task files, asked of both; those with pictures need mmproj
     size_t n_tasks, task_limit; // of each group; 0 = all
-    uint32_t n_ctx_train; // of the models; 0 = unknown
+    uint32_t n_ctx_train;       // of the models; 0 = unknown
     double budget_s;
     uint64_t seed;
     struct subject_options subject; // threads and so on; paths are set here

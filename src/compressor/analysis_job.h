@@ -16,8 +16,7 @@
 //   bonds              the spectra of tensor trains too
 //   threads, seed, force, scratch (folder)
 // *result: docs/protocol.md.
-enum wl_status analysis_job_request(const struct reply *reply,
-                                    const json_t *request, json_t **result,
-                                    struct wl_err *err);
+enum wl_status analysis_job_request(const struct reply *reply, const json_t *request,
+                                    json_t **result, struct wl_err *err);
 
 #endif

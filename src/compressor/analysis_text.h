@@ -7,17 +7,16 @@
 #include "compressor/calib.h"
 
 struct analysis_text {
-  struct compress_text text;
-  size_t n_held_out; // sequences
-  // What the text points to.
-  int32_t *tokens, *positions;
-  uint32_t *lengths;
-  float *embeddings;
+    struct compress_text text;
+    size_t n_held_out; // sequences
+    // What the text points to.
+    int32_t *tokens, *positions;
+    uint32_t *lengths;
+    float *embeddings;
 };
 
-enum wl_status analysis_text_join(struct analysis_text *out,
-                                  const struct calib *calib, uint32_t n_embd,
-                                  struct wl_err *err);
+enum wl_status analysis_text_join(struct analysis_text *out, const struct calib *calib,
+                                  uint32_t n_embd, struct wl_err *err);
 void analysis_text_release(struct analysis_text *text); // zeroed ones are fine
 
 #endif
