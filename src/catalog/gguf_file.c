@@ -27,9 +27,17 @@ static enum wl_status read_at(const void *context, uint64_t offset, void *out, s
 }
 
 enum wl_status gguf_peek_file(const char *path, struct gguf_facts *out, struct wl_err *err) {
+    return gguf_peek_texts(path, NULL, 0, out, err);
+}
+
+enum wl_status gguf_peek_texts(const char *path, const struct gguf_text *texts, size_t n_texts,
+                               struct gguf_facts *out, struct wl_err *err) {
     struct wl_err own;
     err = err ? err : &own;
     *out = (struct gguf_facts){0};
+    for (size_t i = 0; i < n_texts; i++) {
+        texts[i].out[0] = '\0';
+    }
     // O_NONBLOCK: opening a pipe that was put there must not wait for its writer.
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
@@ -42,8 +50,11 @@ enum wl_status gguf_peek_file(const char *path, struct gguf_facts *out, struct w
     } else if (!S_ISREG(st.st_mode)) {
         status = wl_err_set(err, WL_INPUT, "cannot read '%s': expected a plain file", path);
     } else {
-        struct gguf_bytes bytes = {
-            .read = read_at, .context = &fd, .file_bytes = (uint64_t)st.st_size};
+        struct gguf_bytes bytes = {.read = read_at,
+                                   .context = &fd,
+                                   .file_bytes = (uint64_t)st.st_size,
+                                   .texts = texts,
+                                   .n_texts = n_texts};
         status = gguf_peek(&bytes, out, err);
         if (status != WL_OK) {
             wl_err_prefix(err, "cannot read '%s'", path);

@@ -7,5 +7,8 @@
 // Opens read-only. Messages begin with "cannot read '<path>'". NOT_FOUND, PERMISSION, or what
 // gguf_peek says; INPUT for a folder or anything else that is not a plain file.
 enum wl_status gguf_peek_file(const char *path, struct gguf_facts *out, struct wl_err *err);
+// The same, and these texts.
+enum wl_status gguf_peek_texts(const char *path, const struct gguf_text *texts, size_t n_texts,
+                               struct gguf_facts *out, struct wl_err *err);
 
 #endif

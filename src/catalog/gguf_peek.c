@@ -37,6 +37,7 @@ struct value {
 };
 
 struct peek {
+    const struct gguf_bytes *bytes;
     struct gguf_cursor cursor;
     struct gguf_facts *facts;
     struct wl_err *err;
@@ -146,7 +147,30 @@ static enum wl_status read_array(struct peek *peek, struct value *value, int dep
     return status == WL_OK ? gguf_cursor_skip(&peek->cursor, "an array", rest) : status;
 }
 
-static enum wl_status read_value(struct peek *peek, struct value *value) {
+static const struct gguf_text *find_text(const struct peek *peek, const char *key) {
+    for (size_t i = 0; i < peek->bytes->n_texts; i++) {
+        if (strcmp(peek->bytes->texts[i].key, key) == 0) {
+            return &peek->bytes->texts[i];
+        }
+    }
+    return NULL;
+}
+
+// `text` may be NULL.
+static enum wl_status read_text(struct peek *peek, const struct gguf_text *text,
+                                struct value *value) {
+    char *out = text ? text->out : value->text;
+    size_t size = text ? text->size : sizeof value->text;
+    enum wl_status status =
+        gguf_cursor_string(&peek->cursor, "a string", GGUF_MAX_STRING_BYTES, out, size, NULL);
+    if (status == WL_OK && text) {
+        str_copy(value->text, sizeof value->text, out);
+    }
+    return status;
+}
+
+static enum wl_status read_value(struct peek *peek, const struct gguf_text *text,
+                                 struct value *value) {
     *value = (struct value){0};
     uint64_t at = peek->cursor.at;
     enum wl_status status = gguf_cursor_u32(&peek->cursor, "a value type", &value->type);
@@ -154,8 +178,7 @@ static enum wl_status read_value(struct peek *peek, struct value *value) {
         return status;
     }
     if (value->type == VALUE_STRING) {
-        return gguf_cursor_string(&peek->cursor, "a string", GGUF_MAX_STRING_BYTES, value->text,
-                                  sizeof value->text, NULL);
+        return read_text(peek, text, value);
     }
     if (value->type == VALUE_ARRAY) {
         return read_array(peek, value, 1);
@@ -275,7 +298,7 @@ static enum wl_status read_keys(struct peek *peek) {
         if (status != WL_OK) {
             return wl_err_prefix(peek->err, "key %" PRIu64, i);
         }
-        status = read_value(peek, &value);
+        status = read_value(peek, find_text(peek, key), &value);
         if (status != WL_OK) {
             return wl_err_prefix(peek->err, "key %" PRIu64 " '%s'", i, key);
         }
@@ -498,7 +521,8 @@ static void name_file_type(struct peek *peek) {
 enum wl_status gguf_peek(const struct gguf_bytes *bytes, struct gguf_facts *out,
                          struct wl_err *err) {
     struct wl_err own;
-    struct peek peek = {.facts = out, .err = err ? err : &own, .file_type = -1, .alignment = 32};
+    struct peek peek = {
+        .bytes = bytes, .facts = out, .err = err ? err : &own, .file_type = -1, .alignment = 32};
     *out = (struct gguf_facts){0};
     gguf_cursor_init(&peek.cursor, bytes, peek.err);
     enum wl_status status;

@@ -27,6 +27,13 @@ enum {
     GGUF_MAX_ALIGNMENT = 1 << 20,
 };
 
+// A text that is wanted besides the facts, for which it may be too long.
+struct gguf_text {
+    const char *key;
+    char *out; // cut to fit, as it is in the file; "" when there is none
+    size_t size;
+};
+
 // Where the bytes come from.
 struct gguf_bytes {
     // Copies exactly `len` bytes at `offset`; asked only for bytes below `file_bytes`.
@@ -37,6 +44,8 @@ struct gguf_bytes {
     // A file cut behind its tensor list is INPUT ("the download is incomplete") unless this is set
     // (for a header that was saved alone).
     bool is_header_only;
+    const struct gguf_text *texts; // [n_texts]
+    size_t n_texts;
 };
 
 // Absent keys are "", 0 or false. Texts are valid UTF-8 without control characters, cut to fit.

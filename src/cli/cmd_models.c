@@ -8,14 +8,17 @@
 #include "base/units.h"
 #include "catalog/catalog.h"
 #include "cli/command.h"
+#include "cli/model_info.h"
 #include "cli/term.h"
 
 enum { TABLE_COLUMNS = 100, N_COLUMNS = 7, CELL_BYTES = 80, MIN_NAME_COLUMNS = 24 };
 
-static struct { int paths_only; } given;
+static struct { int paths_only, info; } given;
 
 static const struct poptOption OPTIONS[] = {
     {"path", 0, POPT_ARG_NONE, &given.paths_only, 0, "print only the paths, one per line", NULL},
+    {"info", 0, POPT_ARG_NONE, &given.info, 0,
+     "one model: what its file says, and the certificate of a compressed one", NULL},
     POPT_TABLEEND};
 
 // A row of the table; the name apart, because it may be longer than its column.
@@ -285,6 +288,13 @@ static int run(struct cli_context *context) {
     }
     struct catalog catalog;
     struct wl_err err;
+    if (given.info) {
+        if (context->n_args == 0) {
+            return cli_usage(context, "--info: no model given");
+        }
+        enum wl_status told = model_info_print(context, context->args[0], &err);
+        return told == WL_OK ? 0 : cli_fail(told, &err);
+    }
     enum wl_status status = catalog_find(NULL, !given.paths_only, &catalog, &err);
     bool *is_wanted = calloc(catalog.n_entries + 1, sizeof *is_wanted);
     int exit_code;
@@ -307,12 +317,13 @@ static const struct cli_example EXAMPLES[] = {
     {"wattlaw models", "all of them"},
     {"wattlaw models qwen", "those with qwen in the name or the repository"},
     {"wattlaw models --path '*-q8_0'", "only the paths, for scripts"},
+    {"wattlaw models --info small.gguf", "what was compressed, and what was kept"},
     {"wattlaw study -m smollm2-135m-instruct-q8_0", "a name can be used wherever a path can"},
     {NULL, NULL}};
 
 const struct cli_command CMD_models = {
     .name = "models",
-    .arguments = "[--path] [PATTERN]",
+    .arguments = "[--path] [PATTERN] | --info MODEL",
     .summary = "the GGUF models on this machine, and what to type for them",
     .description =
         "Lists GGUF files where people already have them: the caches of llama.cpp and the Hugging "

@@ -32,6 +32,11 @@ static json_t *measured_json(const struct report_result *r) {
     for (size_t i = 0; i < sizeof FIGURES / sizeof FIGURES[0]; i++) {
         json_object_set_new(out, FIGURES[i].key, figure_json(r, FIGURES[i].metric));
     }
+    const struct report_model *changed = &r->model[1];
+    if (changed->n_sources > 0) {
+        json_object_set_new(json_object_get(out, "energy_net_j"), "label",
+                            json_string(record_label_name(changed->source[0].label)));
+    }
     if (r->right_change.n > 0) {
         json_object_set_new(out, "right_answers",
                             json_pack("{s:I, s:o, s:o, s:o}", "n", (json_int_t)r->right_change.n,

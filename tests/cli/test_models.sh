@@ -96,3 +96,37 @@ expect_json 'which stays valid' 'd["models"][0]["name"] == "odd??[31mname"'
 mkdir more && gguf more/extra.gguf llama model
 expect_code 0 'searches WATTLAW_MODELS_PATH' env WATTLAW_MODELS_PATH="$TEST_DIR/more" "$WATTLAW" models extra
 expect_grep 'and names the source' '^extra .* path$'
+
+# One model, and what a compressed one says of itself.
+certified() { # certified FILE CERTIFICATE
+    {
+        printf GGUF && le 3 4 && le 1 8 && le 4 8
+        key general.architecture llama && key general.type model
+        key general.description $'made\033[31m small' && key general.wattlaw.certificate "$2"
+        text token_embd.weight && le 2 4 && le 64 8 && le 32 8 && le 8 4 && le 0 8
+        head -c $((2176 + 64)) /dev/zero
+    } >"$1"
+}
+certified small.gguf '{"schema_version": 1, "made_by": "wattlaw 9", "source": {"name": "big\u001b[31m.gguf", "fingerprint": "quick:1"},
+    "grade": "good", "plan": {"block_weights_before": 4000, "block_weights_after": 1000},
+    "verdict": {"kl_mean": 0.07, "kl_sem": 0.01, "n": 500, "top1_share": 0.9},
+    "measured": {"decode_tok_s": {"before": 10, "after": 25, "ratio": 2.5, "low": 2.4, "high": 2.6, "n": 9, "is_resolved": true},
+        "energy_net_j": {"before": 3, "after": 1, "ratio": 0.3, "low": 0.1, "high": 4, "n": 9, "is_resolved": false}},
+    "rivals": [{"type": "Q4_K", "bytes": 2000, "kl_mean": 0.03}]}          '
+expect_code 0 'tells about one model' "$WATTLAW" models --info small.gguf
+expect_grep 'where it comes from' 'from  *big?\[31m.gguf$'
+expect_no_grep 'without acting on the terminal' $'\033'
+expect_grep 'what went' 'block weights  *4K -> 1K'
+expect_grep 'what was kept' 'KL divergence  *0.07 nats per token .*same token 90.0 %'
+expect_grep 'what it saves' 'decode tok/s  *10 -> 25 (x2.5; 95 % x2.4 to x2.6, n=9)'
+expect_grep 'what nobody knows' 'net energy J  *unresolved'
+expect_grep 'what it is compared with' 'the original in Q4_K: .* KL 0.03'
+expect_code 0 'in JSON' "$WATTLAW" models --info small.gguf --json
+expect_json 'with the certificate' 'd["certificate"]["grade"] == "good" and d["arch"] == "llama"'
+certified odd.gguf '[1, 2'
+expect_code 0 'a certificate that is none' "$WATTLAW" models --info odd.gguf
+expect_no_grep 'is not shown' certificate
+expect_code 0 'a model without one' "$WATTLAW" models --info zebra-q8_0
+expect_grep 'is told about too' 'architecture  *llama'
+expect_code 2 'wants a model' "$WATTLAW" models --info
+expect_code 1 'that is there' "$WATTLAW" models --info nonesuch
