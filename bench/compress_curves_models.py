@@ -21,7 +21,7 @@ class Model:
     """A GGUF file with its texts. calib, calib_tasks: files, or None; heldout: what divergences
     are of; tasks: names for `wattlaw eval --tasks`."""
 
-    def __init__(self, name, path, heldout, calib=None, calib_tasks=None, tasks=(), mmproj=None):
+    def __init__(self, name, path, heldout, calib=None, calib_tasks=(), tasks=(), mmproj=None):
         self.name, self.path, self.heldout = name, path, heldout
         self.calib, self.calib_tasks, self.tasks, self.mmproj = calib, calib_tasks, tasks, mmproj
         for needed in (path, heldout, calib, mmproj):
@@ -67,7 +67,7 @@ def builtin(options):
     folder = os.path.join(ROOT, 'models', 'builtin')
     heldout = write_once(os.path.join(options.out, 'builtin-heldout.txt'), framed_tasks)
     return Model('builtin', os.path.join(folder, 'builtin.gguf'), heldout,
-                 calib_tasks='calib-text', tasks=('text', 'panel'),
+                 calib_tasks=('calib-text', 'calib-panel'), tasks=('text', 'panel'),
                  mmproj=os.path.join(folder, 'mmproj-builtin.gguf'))
 
 
