@@ -12,10 +12,11 @@
 #include "compressor/retype.h"
 #include "compressor/target.h"
 
-enum { VERIFY_FIRST = 8, DISTILL_BATCH = 2048, DISTILL_RANK = 16, DISTILL_MAX_STEPS = 1000000 };
+enum { VERIFY_FIRST = 8, DISTILL_BATCH = 1024, DISTILL_RANK = 16, DISTILL_MAX_STEPS = 1000000 };
 static const double HELD_OUT =
     0.1; // of the calibration text: what repair and healing are judged on
-static const double DISTILL_RATE = 1e-3, DAMPING = 0.5, RIDGE = 1e-2, IMAGE_SHARE = 0.5;
+static const double DISTILL_RATE = 1e-3, DISTILL_FULL_RATE = 2e-3, DAMPING = 0.5, RIDGE = 1e-2,
+                    IMAGE_SHARE = 0.5;
 // Where the walk ends in its own stage: the file is written after it.
 static const double WRITING_BEGINS = 0.95;
 
@@ -223,10 +224,11 @@ static enum wl_status distill_anew(struct job *job, const char *path, struct wl_
     if (status != WL_OK) {
         return status;
     }
+    uint32_t rank = (uint32_t)wl_json_opt_i64(job->request, "lora_rank", DISTILL_RANK);
     struct distill_options options = {
         .n_held_out = held_out_of(&text),
-        .rank = (uint32_t)wl_json_opt_i64(job->request, "lora_rank", DISTILL_RANK),
-        .rate = DISTILL_RATE,
+        .rank = rank,
+        .rate = rank > 0 ? DISTILL_RATE : DISTILL_FULL_RATE,
         .seconds = wl_json_opt_double(job->request, "lora_seconds", 0),
         .max_steps = DISTILL_MAX_STEPS,
         .batch_tokens = DISTILL_BATCH,

@@ -251,6 +251,12 @@ enum wl_status job_check_request(struct job *job, struct wl_err *err) {
                           "there is nothing to do: no cut, budget, vocabulary, type "
                           "or image encoder is asked for");
     }
+    if (is_mixed_wanted(job) && wl_json_opt_double(job->request, "lora_seconds", 0) > 0) {
+        return wl_err_set(
+            err, WL_USAGE,
+            "shapes mixed: blocks of their own sizes get another architecture, whose "
+            "way back is not known: heal block by block (local), or take shapes same");
+    }
     enum allocate_budget kind;
     double budget;
     enum wl_status status =
