@@ -1,308 +1,347 @@
 #include "compressor/trim.h"
 
 #include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "compress/vocab.h"
-#include "compressor/certificate.h"
 #include "compressor/target.h"
 #include "compressor/trim_check.h"
-#include "compressor/trim_words.h"
+#include "compressor/trim_vocab.h"
 #include "os/file.h"
-#include "worker/gguf_file.h"
 
-// The number of tokens is rounded up to a multiple, for the rows of the output matrix.
-enum { SMALL_MULTIPLE = 32, LARGE_MULTIPLE = 256, LARGE_VOCABULARY = 32768 };
-#define KEYS "tokenizer.ggml."
+// Where the time goes, in shares.
+static const double CHOICE_END = 0.3, WRITE_END = 0.6;
 
-struct trim {
+struct run {
+    const struct trim_options *options;
+    const struct compress_text *text;
+    const char *in, *out;
+    char unproven[OS_PATH_BYTES]; // where the file is until it has been tried
     struct gguf_file file;
-    struct trim_words tokens, merges;
-    int32_t *types;   // [tokens.n]
-    uint64_t *counts; // [tokens.n] of the text that is not held out
-    bool *needed;     // [tokens.n]
-    struct vocab_trim kept;
+    struct text_watch watch;
+    struct text_model before, after;
+    struct trim_vocab vocab;
+    struct vocab_trim trim;
     struct compress_target *target;
+    uint64_t *counts;
+    bool *needed;
+    double begin, share; // of the stage that runs
 };
 
-void trim_result_release(struct trim_result *result) {
-    free(result->new_ids);
-    *result = (struct trim_result){0};
+static bool go_on(void *context, double share_done) {
+    const struct run *run = context;
+    return !run->options->go_on ||
+           run->options->go_on(run->options->context, run->begin + run->share * share_done);
 }
 
-static void close_trim(struct trim *t) {
-    compress_target_free(t->target);
-    vocab_trim_release(&t->kept);
-    trim_words_release(&t->tokens);
-    trim_words_release(&t->merges);
-    free(t->types);
-    free(t->counts);
-    free(t->needed);
-    gguf_file_close(&t->file);
+static enum wl_status enter(struct run *run, double begin, double end, struct wl_err *err) {
+    run->begin = begin;
+    run->share = end - begin;
+    return go_on(run, 0)
+               ? WL_OK
+               : wl_err_set(err, WL_INTERRUPTED, "interrupted: '%s' was not written", run->out);
 }
 
-// ---- what is there ----
+// ---- what there is ----
 
-static enum wl_status read_types(struct trim *t, const char *path, struct wl_err *err) {
-    const struct gguf_kv *kv = gguf_file_find(&t->file, KEYS "token_type");
-    t->types = calloc(t->tokens.n + 1, sizeof *t->types);
-    t->counts = calloc(t->tokens.n + 1, sizeof *t->counts);
-    t->needed = calloc(t->tokens.n + 1, sizeof *t->needed);
-    if (!t->types || !t->counts || !t->needed) {
-        return wl_err_set(err, WL_MEMORY, "no memory for %zu tokens", t->tokens.n);
-    }
-    if (!kv || !kv->is_array || kv->type != GGUF_TYPE_INT32 || kv->n != t->tokens.n) {
-        return wl_err_set(err, WL_INPUT, "'%s': key '%stoken_type': expected %zu numbers", path,
-                          KEYS, t->tokens.n);
-    }
-    memcpy(t->types, kv->data, t->tokens.n * sizeof *t->types);
-    return WL_OK;
-}
-
-static enum wl_status read_vocabulary(struct trim *t, const char *path, struct wl_err *err) {
-    char model[64] = "";
-    gguf_file_string(&t->file, KEYS "model", model, sizeof model);
-    if (strcmp(model, "gpt2") != 0) {
+static enum wl_status check_file(const struct run *run, struct wl_err *err) {
+    if (gguf_file_uint(&run->file, "split.count", 0, 1) > 1) {
         return wl_err_set(err, WL_UNSUPPORTED,
-                          "'%s' has the tokenizer '%s': tokens can be taken out of byte-level BPE "
-                          "('gpt2') only; leave --vocabulary out",
-                          path, model);
+                          "'%s' is one of several parts; join them first: llama-gguf-split --merge "
+                          "<first part> <file>",
+                          run->in);
     }
-    enum wl_status status =
-        trim_words_read(&t->file, KEYS "tokens", VOCAB_MAX_TOKENS, &t->tokens, err);
-    if (status == WL_OK) {
-        status = trim_words_read(&t->file, KEYS "merges", VOCAB_MAX_MERGES, &t->merges, err);
+    size_t n = run->vocab.vocab.n_tokens;
+    for (uint64_t i = 0; i < run->file.n_tensors; i++) {
+        const struct gguf_tensor *tensor = &run->file.tensors[i];
+        if (strcmp(tensor->name, "token_embd.weight") == 0) {
+            return tensor->ne[1] == n && run->before.n_vocab == n
+                       ? WL_OK
+                       : wl_err_set(err, WL_INPUT,
+                                    "'%s' has %zu tokens, but 'token_embd.weight' has %" PRIu64
+                                    " rows",
+                                    run->in, n, tensor->ne[1]);
+        }
     }
-    return status == WL_OK ? read_types(t, path, err) : status;
+    return wl_err_set(err, WL_INPUT, "'%s' has no tensor 'token_embd.weight'", run->in);
 }
 
-// Keys that name tokens: tokenizer.ggml.bos_token_id and so on.
-static bool names_tokens(const struct gguf_kv *kv) {
-    static const char END[] = "_token_id";
-    size_t n = sizeof END - 1, begin = sizeof KEYS - 1;
-    return kv->key_len > n + begin && memcmp(kv->key, KEYS, begin) == 0 &&
-           (memcmp(kv->key + kv->key_len - n, END, n) == 0 ||
-            memcmp(kv->key + kv->key_len - n - 1, "_token_ids", n + 1) == 0);
-}
-
-static void need_named(struct trim *t) {
-    for (uint64_t i = 0; i < t->file.n_kv; i++) {
-        const struct gguf_kv *kv = &t->file.kvs[i];
-        char key[GGUF_NAME_BYTES];
-        if (!names_tokens(kv) || kv->key_len >= sizeof key) {
-            continue;
-        }
-        memcpy(key, kv->key, kv->key_len);
-        key[kv->key_len] = '\0';
-        for (uint64_t j = 0; j < kv->n; j++) {
-            uint64_t id = gguf_file_uint(&t->file, key, j, UINT64_MAX);
-            if (id < t->tokens.n) {
-                t->needed[id] = true;
-            }
-        }
+static enum wl_status open_run(struct run *run, struct wl_err *err) {
+    if (snprintf(run->unproven, sizeof run->unproven, "%s.unproven", run->out) >=
+        (int)sizeof run->unproven) {
+        run->unproven[0] = '\0';
+        return wl_err_set(err, WL_LIMIT, "the path '%.100s...' is too long", run->out);
     }
-}
-
-static enum wl_status count_tokens(struct trim *t, const struct compress_text *text,
-                                   struct wl_err *err) {
-    for (size_t i = 0; i < text->n_tokens; i++) {
-        int32_t token = text->tokens[i];
-        if (token == COMPRESS_IMAGE_TOKEN) {
-            continue;
-        }
-        if (token < 0 || (size_t)token >= t->tokens.n) {
-            return wl_err_set(err, WL_INPUT,
-                              "token %zu of the text is %" PRId32 ", but there are %zu tokens", i,
-                              token, t->tokens.n);
-        }
-        t->counts[token]++;
+    enum wl_status status = gguf_file_open(&run->file, run->in, err);
+    if (status != WL_OK) {
+        return status;
     }
-    return WL_OK;
+    if ((status = trim_vocab_open(&run->vocab, &run->file, err))) {
+        return wl_err_prefix(err, "cannot trim '%s'", run->in);
+    }
+    status = text_model_load(&run->before, run->in, TEXT_MODEL_VOCABULARY, &run->watch, err);
+    return status ? status : check_file(run, err);
 }
 
 // ---- what stays ----
 
-static enum wl_status choose_from(struct trim *t, uint64_t min_count, size_t n_first,
-                                  struct wl_err *err) {
-    struct vocab vocab = {.tokens = (const char *const *)t->tokens.items,
-                          .types = t->types,
-                          .n_tokens = t->tokens.n,
-                          .merges = (const char *const *)t->merges.items,
-                          .n_merges = t->merges.n};
-    size_t multiple = t->tokens.n > LARGE_VOCABULARY ? LARGE_MULTIPLE : SMALL_MULTIPLE;
-    vocab_trim_release(&t->kept);
-    t->kept = (struct vocab_trim){0};
-    return vocab_trim_choose(&vocab, t->counts, t->needed, min_count, n_first, multiple, &t->kept,
-                             err);
+static enum wl_status check_text(const struct run *run, struct wl_err *err) {
+    const struct compress_text *text = run->text;
+    size_t n = 0;
+    for (size_t s = 0; s < text->n_sequences && n <= text->n_tokens; s++) {
+        n += text->lengths[s];
+    }
+    return n == text->n_tokens && n > 0 && run->options->n_held_out < text->n_sequences
+               ? WL_OK
+               : wl_err_set(err, WL_INPUT,
+                            "the text has %zu tokens in %zu sequences, %zu of them held out: "
+                            "nothing to count",
+                            text->n_tokens, text->n_sequences, run->options->n_held_out);
 }
 
-// Rarer and rarer tokens go until there are no more than wanted.
-static enum wl_status choose(struct trim *t, const struct trim_options *options,
-                             struct wl_err *err) {
-    uint64_t min_count = 1;
-    enum wl_status status = choose_from(t, min_count, options->n_first, err);
-    while (status == WL_OK && options->n_wanted > 0 && t->kept.n_kept > options->n_wanted) {
-        size_t before = t->kept.n_kept;
-        min_count *= 2;
-        status = choose_from(t, min_count, options->n_first, err);
-        if (status == WL_OK && min_count > UINT32_MAX && t->kept.n_kept >= before) {
-            return wl_err_set(err, WL_LIMIT,
-                              "%zu tokens cannot go (bytes, control tokens, what they need), "
-                              "wanted are %" PRIu32,
-                              t->kept.n_kept, options->n_wanted);
+// Held-out text does not vote.
+static enum wl_status count(struct run *run, struct wl_err *err) {
+    const struct compress_text *text = run->text;
+    size_t n_learnt = text->n_sequences - run->options->n_held_out, at = 0;
+    uint32_t n_vocab = (uint32_t)run->vocab.vocab.n_tokens;
+    for (size_t s = 0; s < text->n_sequences; s++) {
+        for (uint32_t i = 0; i < text->lengths[s]; i++, at++) {
+            int32_t token = text->tokens[at];
+            if (token == COMPRESS_IMAGE_TOKEN) {
+                continue;
+            }
+            if (token < 0 || (uint32_t)token >= n_vocab) {
+                return wl_err_set(err, WL_INPUT,
+                                  "token %zu of the text is %" PRId32 ", expected 0 to %" PRIu32
+                                  ": it is not of this model's vocabulary",
+                                  at, token, n_vocab - 1);
+            }
+            run->counts[token] += s < n_learnt;
         }
     }
+    return WL_OK;
+}
+
+static enum wl_status choose(struct run *run, struct wl_err *err) {
+    size_t n = run->vocab.vocab.n_tokens;
+    run->counts = calloc(n, sizeof *run->counts);
+    run->needed = calloc(n, sizeof *run->needed);
+    if (!run->counts || !run->needed) {
+        return wl_err_set(err, WL_MEMORY, "no memory to count %zu tokens", n);
+    }
+    enum wl_status status = check_text(run, err);
+    status = status ? status : count(run, err);
+    status = status ? status : trim_need_template(&run->before, run->needed, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    trim_vocab_need(&run->vocab, &run->file, run->needed);
+    const struct trim_choice choice = {.counts = run->counts,
+                                       .needed = run->needed,
+                                       .n_wanted = run->options->n_wanted,
+                                       .n_first = run->options->n_first};
+    status = trim_vocab_choose(&run->vocab, &choice, &run->trim, err);
+    return status ? wl_err_prefix(err, "cannot trim '%s'", run->in) : WL_OK;
+}
+
+// ---- the file ----
+
+static enum wl_status pick_arrays(struct run *run, struct wl_err *err) {
+    static const char *const KEYS[] = {"tokenizer.ggml.tokens", "tokenizer.ggml.scores",
+                                       "tokenizer.ggml.token_type"};
+    enum wl_status status = WL_OK;
+    for (size_t i = 0; i < sizeof KEYS / sizeof KEYS[0] && status == WL_OK; i++) {
+        const struct gguf_kv *kv = gguf_file_find(&run->file, KEYS[i]);
+        if (kv && kv->n != run->vocab.vocab.n_tokens) {
+            return wl_err_set(err, WL_INPUT, "key '%s' has %" PRIu64 " elements, expected %zu",
+                              KEYS[i], kv->n, run->vocab.vocab.n_tokens);
+        }
+        status =
+            kv ? compress_target_pick(run->target, KEYS[i], run->trim.kept, run->trim.n_kept, err)
+               : WL_OK;
+    }
+    return status || run->vocab.is_spm
+               ? status
+               : compress_target_pick(run->target, "tokenizer.ggml.merges", run->trim.merges,
+                                      run->trim.n_merges, err);
+}
+
+// A number outside of the vocabulary stands for none and stays.
+static uint32_t renumber(const struct run *run, uint64_t token) {
+    return token < run->vocab.vocab.n_tokens ? (uint32_t)run->trim.renumber[token]
+                                             : (uint32_t)token;
+}
+
+static enum wl_status renumber_key(struct run *run, const struct gguf_kv *kv, struct wl_err *err) {
+    char key[256];
+    if (kv->key_len >= sizeof key) {
+        return wl_err_set(err, WL_LIMIT, "a key that names a token is too long");
+    }
+    memcpy(key, kv->key, kv->key_len);
+    key[kv->key_len] = '\0';
+    if (!kv->is_array) {
+        uint64_t token = gguf_file_uint(&run->file, key, 0, 0);
+        return compress_target_set_u32(run->target, key, renumber(run, token), err);
+    }
+    uint32_t *tokens = calloc((size_t)kv->n + 1, sizeof *tokens);
+    if (!tokens) {
+        return wl_err_set(err, WL_MEMORY, "no memory for the key '%s'", key);
+    }
+    for (uint64_t i = 0; i < kv->n; i++) {
+        tokens[i] = renumber(run, gguf_file_uint(&run->file, key, i, 0));
+    }
+    enum wl_status status = compress_target_set_u32s(run->target, key, tokens, (size_t)kv->n, err);
+    free(tokens);
     return status;
 }
 
-// ---- the new file ----
-
-static enum wl_status set_ids(struct trim *t, struct wl_err *err) {
-    enum wl_status status = WL_OK;
-    for (uint64_t i = 0; i < t->file.n_kv && status == WL_OK; i++) {
-        const struct gguf_kv *kv = &t->file.kvs[i];
-        char key[GGUF_NAME_BYTES];
-        if (!names_tokens(kv) || kv->is_array || kv->key_len >= sizeof key) {
-            continue;
-        }
-        memcpy(key, kv->key, kv->key_len);
-        key[kv->key_len] = '\0';
-        uint64_t id = gguf_file_uint(&t->file, key, 0, UINT64_MAX);
-        if (id < t->tokens.n) {
-            status = compress_target_set_u32(t->target, key, (uint32_t)t->kept.renumber[id], err);
-        }
-    }
-    return status;
+// Where no key names the end of a turn llama.cpp takes the first of several markers that it comes
+// across, in an order that depends on the number of tokens: so it is named.
+static enum wl_status name_end_of_turn(struct run *run, struct wl_err *err) {
+    static const char KEY[] = "tokenizer.ggml.eot_token_id";
+    llama_token token = llama_vocab_eot(run->before.vocab);
+    bool is_there =
+        token >= 0 && (uint32_t)token < run->before.n_vocab && run->trim.renumber[token] >= 0;
+    return is_there && !gguf_file_find(&run->file, KEY)
+               ? compress_target_set_u32(run->target, KEY, (uint32_t)run->trim.renumber[token], err)
+               : WL_OK;
 }
 
-static enum wl_status pick_arrays(struct trim *t, struct wl_err *err) {
-    static const char *const ARRAYS[] = {KEYS "tokens", KEYS "token_type", KEYS "scores"};
-    enum wl_status status = WL_OK;
-    for (size_t i = 0; i < sizeof ARRAYS / sizeof ARRAYS[0] && status == WL_OK; i++) {
-        if (gguf_file_find(&t->file, ARRAYS[i])) {
-            status = compress_target_pick(t->target, ARRAYS[i], t->kept.kept, t->kept.n_kept, err);
-        }
+static enum wl_status set_keys(struct run *run, struct wl_err *err) {
+    char arch[64] = "", key[96];
+    gguf_file_string(&run->file, "general.architecture", arch, sizeof arch);
+    snprintf(key, sizeof key, "%s.vocab_size", arch);
+    enum wl_status status = pick_arrays(run, err);
+    for (uint64_t i = 0; i < run->file.n_kv && status == WL_OK; i++) {
+        status = trim_is_token_key(&run->file.kvs[i]) ? renumber_key(run, &run->file.kvs[i], err)
+                                                      : WL_OK;
     }
-    return status == WL_OK ? compress_target_pick(t->target, KEYS "merges", t->kept.merges,
-                                                  t->kept.n_merges, err)
-                           : status;
+    status = status ? status : name_end_of_turn(run, err);
+    if (status == WL_OK && gguf_file_find(&run->file, key)) {
+        status = compress_target_set_u32(run->target, key, (uint32_t)run->trim.n_kept, err);
+    }
+    // A copy of the whole tokenizer, which llama.cpp does not read, would contradict.
+    return status ? status : compress_target_remove(run->target, "tokenizer.huggingface.json", err);
 }
 
-static enum wl_status pick_rows(struct trim *t, struct wl_err *err) {
-    static const char *const TABLES[] = {"token_embd.weight", "output.weight", "output.bias"};
+static enum wl_status cut_tensors(struct run *run, struct wl_err *err) {
+    static const char *const NAMES[] = {"token_embd.weight", "output.weight", "output.bias",
+                                        "per_layer_token_embd.weight"};
     enum wl_status status = WL_OK;
-    for (uint64_t i = 0; i < t->file.n_tensors && status == WL_OK; i++) {
-        const char *name = t->file.tensors[i].name;
-        for (size_t j = 0; j < sizeof TABLES / sizeof TABLES[0] && status == WL_OK; j++) {
-            if (strcmp(name, TABLES[j]) == 0) {
-                status = compress_target_rows(t->target, name, t->kept.kept, t->kept.n_kept, err);
+    for (uint64_t i = 0; i < run->file.n_tensors; i++) {
+        const struct gguf_tensor *tensor = &run->file.tensors[i];
+        for (size_t j = 0; j < sizeof NAMES / sizeof NAMES[0] && status == WL_OK; j++) {
+            if (strcmp(tensor->name, NAMES[j]) == 0) {
+                status = compress_target_rows(run->target, tensor->name, run->trim.kept,
+                                              run->trim.n_kept, err);
             }
         }
     }
     return status;
 }
 
-static enum wl_status set_size(struct trim *t, struct wl_err *err) {
-    char arch[64], key[128];
-    if (!gguf_file_string(&t->file, "general.architecture", arch, sizeof arch)) {
-        return WL_OK;
-    }
-    snprintf(key, sizeof key, "%s.vocab_size", arch);
-    return gguf_file_find(&t->file, key)
-               ? compress_target_set_u32(t->target, key, (uint32_t)t->kept.n_kept, err)
-               : WL_OK;
-}
-
-struct writing {
-    const struct trim_options *options;
-};
-
 static bool on_written(void *context, uint64_t written_bytes, uint64_t total_bytes) {
-    const struct writing *writing = context;
-    double share = total_bytes ? (double)written_bytes / (double)total_bytes : 1;
-    return !writing->options->go_on || writing->options->go_on(writing->options->context, share);
+    return go_on(context, total_bytes ? (double)written_bytes / (double)total_bytes : 1);
 }
 
-static enum wl_status write_file(struct trim *t, const char *out,
-                                 const struct trim_options *options, struct wl_err *err) {
-    struct writing writing = {options};
+static enum wl_status write_file(struct run *run, struct wl_err *err) {
     bool is_done = false;
-    enum wl_status status = compress_target_new(&t->file, &t->target, err);
-    status = status == WL_OK ? pick_arrays(t, err) : status;
-    status = status == WL_OK ? pick_rows(t, err) : status;
-    status = status == WL_OK ? set_ids(t, err) : status;
-    status = status == WL_OK ? set_size(t, err) : status;
-    status = status == WL_OK ? certificate_reserve(t->target, err) : status;
+    enum wl_status status = compress_target_new(&run->file, &run->target, err);
+    status = status ? status : set_keys(run, err);
+    status = status ? status : cut_tensors(run, err);
     if (status == WL_OK) {
-        status = compress_target_write(t->target, out, on_written, &writing, &is_done, err);
+        status = compress_target_write(run->target, run->unproven, on_written, run, &is_done, err);
     }
-    return status == WL_OK && !is_done ? wl_err_set(err, WL_INTERRUPTED, "interrupted") : status;
+    return status == WL_OK && !is_done
+               ? wl_err_set(err, WL_INTERRUPTED, "interrupted: '%s' was not written", run->out)
+               : status;
+}
+
+// ---- whether it is as good ----
+
+static enum wl_status prove(struct run *run, struct trim_check *check, struct wl_err *err) {
+    enum wl_status status =
+        text_model_load(&run->after, run->unproven, TEXT_MODEL_VOCABULARY, &run->watch, err);
+    if (status != WL_OK) {
+        return status;
+    }
+    *check = (struct trim_check){.before = &run->before,
+                                 .after = &run->after,
+                                 .new_ids = run->trim.renumber,
+                                 .text = run->text,
+                                 .n_held_out = run->options->n_held_out,
+                                 .go_on = go_on,
+                                 .context = run};
+    if ((status = trim_check_run(check, err))) {
+        return wl_err_prefix(err, "cannot trim '%s'", run->in);
+    }
+    if (isfinite(check->growth) && check->growth > run->options->max_growth) {
+        return wl_err_set(err, WL_GATE,
+                          "cannot trim '%s': with %zu of %zu tokens held-out text becomes %.2g %% "
+                          "longer, at most %.2g %% is allowed; keep more of them, or count on more "
+                          "text",
+                          run->in, run->trim.n_kept, run->vocab.vocab.n_tokens, 100 * check->growth,
+                          100 * run->options->max_growth);
+    }
+    return WL_OK;
+}
+
+static enum wl_status publish(struct run *run, const struct trim_check *check,
+                              struct trim_result *result, struct wl_err *err) {
+    *result = (struct trim_result){.n_before = (uint32_t)run->vocab.vocab.n_tokens,
+                                   .n_after = (uint32_t)run->trim.n_kept,
+                                   .growth = check->growth,
+                                   .coverage = check->coverage,
+                                   .new_ids = run->trim.renumber,
+                                   .in_bytes = run->file.file_bytes,
+                                   .out_bytes = compress_target_bytes(run->target)};
+    if (rename(run->unproven, run->out) != 0) {
+        *result = (struct trim_result){0};
+        return wl_err_set(err, WL_IO, "cannot rename '%s' to '%s'", run->unproven, run->out);
+    }
+    run->trim.renumber = NULL; // the result's now
+    return WL_OK;
 }
 
 // ---- all of it ----
 
-static enum wl_status fill_result(const struct trim *t, const char *in, const char *out,
-                                  struct trim_result *result, struct wl_err *err) {
-    result->n_before = (uint32_t)t->tokens.n;
-    result->n_after = (uint32_t)t->kept.n_kept;
-    result->new_ids = calloc(t->tokens.n + 1, sizeof *result->new_ids);
-    if (!result->new_ids) {
-        return wl_err_set(err, WL_MEMORY, "no memory for %zu tokens", t->tokens.n);
-    }
-    memcpy(result->new_ids, t->kept.renumber, t->tokens.n * sizeof *result->new_ids);
-    enum wl_status status = os_file_size(in, &result->in_bytes, err);
-    return status == WL_OK ? os_file_size(out, &result->out_bytes, err) : status;
-}
-
-static struct compress_text without_held_out(const struct compress_text *text, size_t n_held_out) {
-    struct compress_text learnt = *text;
-    while (n_held_out-- > 0 && learnt.n_sequences > 0) {
-        learnt.n_tokens -= learnt.lengths[--learnt.n_sequences];
-    }
-    return learnt;
-}
-
-static enum wl_status judge(const char *in, const char *out, const struct compress_text *text,
-                            const struct trim_options *options, struct trim_result *result,
-                            struct wl_err *err) {
-    enum wl_status status = trim_check(in, out, text, options, result, err);
-    if (status == WL_OK && result->growth > options->max_growth) {
-        status = wl_err_set(err, WL_GATE,
-                            "with %" PRIu32 " of %" PRIu32 " tokens held-out text gets %.1f %% "
-                            "longer, accepted are %.1f %%; give more text, or keep more tokens",
-                            result->n_after, result->n_before, 100 * result->growth,
-                            100 * options->max_growth);
-    }
-    if (status != WL_OK) {
-        unlink(out);
-    }
-    return status;
+static enum wl_status run_stages(struct run *run, struct trim_result *result, struct wl_err *err) {
+    struct trim_check check;
+    enum wl_status status = enter(run, 0, CHOICE_END, err);
+    status = status ? status : open_run(run, err);
+    status = status ? status : choose(run, err);
+    status = status ? status : enter(run, CHOICE_END, WRITE_END, err);
+    status = status ? status : write_file(run, err);
+    status = status ? status : enter(run, WRITE_END, 1, err);
+    status = status ? status : prove(run, &check, err);
+    return status ? status : publish(run, &check, result, err);
 }
 
 enum wl_status trim_run(const char *in, const char *out, const struct compress_text *text,
                         const struct trim_options *options, struct trim_result *result,
                         struct wl_err *err) {
-    struct trim t = {0};
-    struct compress_text learnt = without_held_out(text, options->n_held_out);
+    struct run run = {.options = options, .text = text, .in = in, .out = out};
+    run.watch = (struct text_watch){.go_on = go_on, .context = &run};
     *result = (struct trim_result){0};
-    enum wl_status status = gguf_file_open(&t.file, in, err);
-    if (status != WL_OK) {
-        return status;
+    enum wl_status status = run_stages(&run, result, err);
+    text_model_unload(&run.before);
+    text_model_unload(&run.after);
+    compress_target_free(run.target);
+    if (run.unproven[0]) {
+        unlink(run.unproven);
     }
-    status = read_vocabulary(&t, in, err);
-    if (status == WL_OK) {
-        need_named(&t);
-        status = count_tokens(&t, &learnt, err);
-    }
-    status = status == WL_OK ? choose(&t, options, err) : status;
-    status = status == WL_OK ? write_file(&t, out, options, err) : status;
-    status = status == WL_OK ? fill_result(&t, in, out, result, err) : status;
-    status = status == WL_OK ? judge(in, out, text, options, result, err) : status;
-    close_trim(&t);
-    if (status != WL_OK) {
-        trim_result_release(result);
-    }
+    vocab_trim_release(&run.trim);
+    trim_vocab_close(&run.vocab);
+    gguf_file_close(&run.file);
+    free(run.counts);
+    free(run.needed);
     return status;
+}
+
+void trim_result_release(struct trim_result *result) {
+    free(result->new_ids);
+    *result = (struct trim_result){0};
 }
