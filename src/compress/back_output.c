@@ -58,7 +58,6 @@ static enum wl_status open_pass(struct pass *p, struct wl_err *err) {
         o->n_floats = o->memory ? (size_t)wanted : 0;
     }
     if (!p->tokens || !o->memory || n > INT_MAX) {
-        free(p->tokens);
         return wl_err_set(err, WL_MEMORY, "no memory for the logits of %zu tokens", p->n);
     }
     p->rows = o->memory;
@@ -209,7 +208,8 @@ enum wl_status back_output_kl(struct back_output *output, const float *x,
     struct pass p = {.output = output, .targets = targets, .x = x, .n = n_tokens};
     enum wl_status status = open_pass(&p, err);
     *kl = 0;
-    if (status != WL_OK) {
+    if (status != WL_OK || !p.tokens || !p.logits) {
+        free(p.tokens);
         return status;
     }
     for (size_t first = 0; first < output->n_vocab; first += p.n_chunk) {

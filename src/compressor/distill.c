@@ -324,7 +324,7 @@ static void plan_time(struct distill *d, double judge_seconds) {
 
 static enum wl_status prepare(struct distill *d, struct wl_err *err) {
     const char *path = *d->teacher_path ? d->teacher_path : NULL;
-    double kl;
+    double kl = NAN;
     d->order = calloc(d->text.n_sequences, sizeof *d->order);
     if (!d->order) {
         return wl_err_set(err, WL_MEMORY, "no memory for %zu sequences", d->text.n_sequences);

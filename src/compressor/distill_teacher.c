@@ -64,7 +64,7 @@ static enum wl_status run_images(struct lesson *l, const struct distill_sequence
                                  size_t begin, size_t n, const float *embeddings,
                                  struct wl_err *err) {
     struct llama_batch batch = {.n_tokens = (int32_t)n,
-                                .embd = (float *)(uintptr_t)embeddings,
+                                .embd = (float *)embeddings, // only read
                                 .pos = l->positions,
                                 .n_seq_id = l->n_seq_id,
                                 .seq_id = l->seq_id,

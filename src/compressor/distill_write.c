@@ -82,9 +82,10 @@ enum wl_status distill_write(struct distill_model *m, const char *out, struct te
                              struct wl_err *err) {
     struct writing w = {.watch = watch,
                         .made = calloc(m->source.n_layer, BACK_MATRICES * sizeof *w.made)};
-    enum wl_status status =
-        w.made ? compress_target_new(&m->source.file, &w.target, err)
-               : wl_err_set(err, WL_MEMORY, "no memory for %u blocks", m->source.n_layer);
+    if (!w.made) {
+        return wl_err_set(err, WL_MEMORY, "no memory for %u blocks", m->source.n_layer);
+    }
+    enum wl_status status = compress_target_new(&m->source.file, &w.target, err);
     if (status == WL_OK) {
         status = write_target(&w, m, out, err);
     }
