@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "compressor/certificate.h"
 #include "compressor/target.h"
 #include "compressor/trim_check.h"
 #include "compressor/trim_vocab.h"
@@ -252,6 +253,7 @@ static enum wl_status write_file(struct run *run, struct wl_err *err) {
     enum wl_status status = compress_target_new(&run->file, &run->target, err);
     status = status ? status : set_keys(run, err);
     status = status ? status : cut_tensors(run, err);
+    status = status ? status : certificate_reserve(run->target, err);
     if (status == WL_OK) {
         status = compress_target_write(run->target, run->unproven, on_written, run, &is_done, err);
     }
@@ -279,12 +281,12 @@ static enum wl_status prove(struct run *run, struct trim_check *check, struct wl
         return wl_err_prefix(err, "cannot trim '%s'", run->in);
     }
     if (isfinite(check->growth) && check->growth > run->options->max_growth) {
-        return wl_err_set(err, WL_GATE,
-                          "cannot trim '%s': with %zu of %zu tokens held-out text becomes %.2g %% "
-                          "longer, at most %.2g %% is allowed; keep more of them, or count on more "
-                          "text",
-                          run->in, run->trim.n_kept, run->vocab.vocab.n_tokens, 100 * check->growth,
-                          100 * run->options->max_growth);
+        return wl_err_set(
+            err, WL_GATE,
+            "cannot trim '%s': with %zu of %zu tokens held-out text becomes %.2g %% "
+            "longer, at most %.2g %% is allowed; keep more of them, or give more text",
+            run->in, run->trim.n_kept, run->vocab.vocab.n_tokens, 100 * check->growth,
+            100 * run->options->max_growth);
     }
     return WL_OK;
 }

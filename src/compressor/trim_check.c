@@ -178,11 +178,12 @@ static enum wl_status check_part(const struct trim_check *c, struct round *r, co
     uint64_t n_there = compare_tokens(c, r, &is_same);
     if (!is_same_text(&r->old_again, &r->new_again) ||
         (n_there == (uint64_t)r->old.n && !is_same)) {
-        return wl_err_set(err, WL_INPUT, "the trimmed vocabulary does not %s this text: '%.*s%s'",
-                          is_same_text(&r->old_again, &r->new_again) ? "split as before"
-                                                                     : "give back",
-                          r->given.len < 100 ? (int)r->given.len : 100, r->given.text,
-                          r->given.len < 100 ? "" : "...");
+        return wl_err_set(
+            err, WL_INPUT,
+            "the trimmed vocabulary does not %s this text: '%.*s%s'; leave --vocabulary out",
+            is_same_text(&r->old_again, &r->new_again) ? "split as before" : "give back",
+            r->given.len < 100 ? (int)r->given.len : 100, r->given.text,
+            r->given.len < 100 ? "" : "...");
     }
     if (is_held_out) {
         r->n_old += (uint64_t)r->old.n;

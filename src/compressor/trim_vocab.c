@@ -135,7 +135,7 @@ enum wl_status trim_vocab_open(struct trim_vocab *v, const struct gguf_file *fil
     if (!v->is_spm && strcmp(model, "gpt2") != 0) {
         return wl_err_set(err, WL_UNSUPPORTED,
                           "key 'tokenizer.ggml.model' is '%s': tokens can be taken out of 'gpt2' "
-                          "and 'llama' vocabularies only",
+                          "and 'llama' vocabularies only; leave --vocabulary out",
                           model);
     }
     enum wl_status status = read_all(v, file, err);

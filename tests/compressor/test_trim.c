@@ -2,6 +2,8 @@
 // tokens that stay, and a vocabulary that would make text longer is not written.
 #include "compressor/trim.h"
 
+#include "compressor/certificate.h"
+#include "compressor/verify.h"
 #include "target_test.h"
 
 enum { MAX_TEXT = 4096, N_SEQUENCES = 4, PROBE = 30 };
@@ -93,6 +95,17 @@ static void check_computes_same(const char *path, const struct trim_result *resu
     free(b);
 }
 
+// The same by the judge of compressed models, which knows new numbers.
+static void check_verdict(const char *path, const struct trim_result *result) {
+    struct verify_options judge = {
+        .skip = 1, .threads = 1, .scratch_dir = folder, .new_ids = result->new_ids};
+    struct verify_result v;
+    struct wl_err err = {0};
+    bool is_done = false;
+    CHECK_OK(compress_verify(path, made, &used.text, &judge, &v, &is_done, &err), err);
+    CHECK(is_done && v.n > 0 && v.kl_mean < 1e-4 && v.top1_share > 0.99);
+}
+
 // ---- models ----
 
 static struct trim_options usual(void) {
@@ -134,6 +147,7 @@ static void check_model(const char *path, const char *text) {
     }
     CHECK(all.growth == 0 && all.coverage == 1);
     check_computes_same(path, &all);
+    check_verdict(path, &all);
     printf("%u of %u tokens, growth %.4f, coverage %.4f, %llu of %llu bytes\n", all.n_after,
            all.n_before, all.growth, all.coverage, (unsigned long long)all.out_bytes,
            (unsigned long long)all.in_bytes);
@@ -209,6 +223,7 @@ static void test_keys(void) {
         CHECK(eos < 512 &&
               id_key(&after, "tokenizer.ggml.eos_token_id") == (uint64_t)result.new_ids[eos]);
         CHECK(!gguf_file_find(&after, "tokenizer.huggingface.json"));
+        CHECK(gguf_file_find(&after, CERTIFICATE_KEY) != NULL);
         CHECK(gguf_file_find(&after, "tokenizer.ggml.tokens")->n == result.n_after);
         CHECK(gguf_file_find(&after, "tokenizer.ggml.token_type")->n == result.n_after);
         CHECK(gguf_file_find(&after, "tokenizer.ggml.merges")->n <=
