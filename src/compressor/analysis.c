@@ -67,7 +67,10 @@ static void take_divergences(struct analysis *out, const double *kl) {
 static enum wl_status run(struct analysis_walk *walk, struct wl_err *err) {
     struct analysis *out = walk->out;
     double *kl = calloc(out->n_layer, N_VARIANTS * sizeof *kl);
-    enum wl_status status = kl ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for the analysis");
+    if (!kl) {
+        return wl_err_set(err, WL_MEMORY, "no memory for the analysis");
+    }
+    enum wl_status status = WL_OK;
     for (uint32_t i = 0; i < out->n_layer && status == WL_OK; i++) {
         status = analyse_block(walk, i, err);
     }

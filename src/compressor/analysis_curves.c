@@ -113,10 +113,13 @@ static enum wl_status solve(struct part *part, const uint32_t *kept, size_t n, f
                             struct wl_err *err) {
     float *th = calloc(part->n_out, n * sizeof *th), *was = calloc(part->n_out, n * sizeof *was);
     float *hh = calloc(n, n * sizeof *hh);
-    enum wl_status status = th && was && hh ? WL_OK : no_memory(part, err);
-    if (status == WL_OK) {
-        status = right_side(part, kept, n, th, err);
+    if (!th || !was || !hh) {
+        free(th);
+        free(was);
+        free(hh);
+        return no_memory(part, err);
     }
+    enum wl_status status = right_side(part, kept, n, th, err);
     if (status == WL_OK) {
         gather(part->w, part->n_out, part->n_in, kept, n, was);
         for (size_t i = 0; i < n; i++) {
@@ -135,12 +138,13 @@ static enum wl_status cut_to(struct part *part, size_t n, float **out, struct wl
     const uint32_t *kept = part->order + part->n_in - n;
     float *small = calloc(part->n_out, n * sizeof *small);
     *out = calloc(part->n_out, part->n_in * sizeof **out);
-    enum wl_status status = small && *out ? WL_OK : no_memory(part, err);
-    if (status == WL_OK) {
-        gram_square(part->gram, part->square);
-        gram_release(part->gram);
-        status = is_silent(part) ? WL_OK : solve(part, kept, n, small, err);
+    if (!small || !*out) {
+        free(small);
+        return no_memory(part, err);
     }
+    gram_square(part->gram, part->square);
+    gram_release(part->gram);
+    enum wl_status status = is_silent(part) ? WL_OK : solve(part, kept, n, small, err);
     for (size_t row = 0; row < part->n_out && status == WL_OK; row++) {
         for (size_t i = 0; i < n; i++) {
             (*out)[row * part->n_in + kept[i]] = small[row * n + i];

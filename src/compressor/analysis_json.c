@@ -257,7 +257,8 @@ enum wl_status analysis_parse(const json_t *json, struct analysis *out, struct w
         (status = check_number("seconds", out->seconds, MOST_SECONDS, err)) ||
         (status = take_layers(json, out, err))) {
         analysis_release(out);
-        return wl_err_prefix(err, "analysis");
+        wl_err_prefix(err, "analysis");
+        return status;
     }
     out->n_tokens = (size_t)n_tokens;
     out->n_tokens_kl = (size_t)n_tokens_kl;

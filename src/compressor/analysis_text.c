@@ -25,7 +25,7 @@ static void put_part(struct analysis_text *out, const struct calib_part *part, s
     memcpy(out->tokens + text->n_tokens, part->tokens, part->n_tokens * sizeof *out->tokens);
     memcpy(out->lengths + text->n_sequences, part->lengths,
            part->n_sequences * sizeof *out->lengths);
-    if (part->n_image_tokens > 0) {
+    if (out->embeddings && part->n_image_tokens > 0) {
         memcpy(out->embeddings + text->n_image_tokens * n_embd, part->embeddings,
                part->n_image_tokens * n_embd * sizeof *out->embeddings);
     }

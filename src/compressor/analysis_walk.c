@@ -252,12 +252,12 @@ static enum wl_status allocate(struct analysis_walk *walk, struct wl_err *err) {
     }
     size_t n = walk->most, n_embd = walk->source->n_embd;
     size_t heads = (size_t)shape.n_head * shape.head_dim;
-    walk->positions = calloc(n, 4 * sizeof *walk->positions);
-    walk->x = calloc(n, n_embd * sizeof *walk->x);
-    walk->mid = calloc(n, n_embd * sizeof *walk->mid);
-    walk->y = calloc(n, n_embd * sizeof *walk->y);
-    walk->heads = calloc(n, heads * sizeof *walk->heads);
-    walk->h = calloc(n, shape.n_ff * sizeof *walk->h);
+    walk->positions = calloc(n + 1, 4 * sizeof *walk->positions);
+    walk->x = calloc(n + 1, n_embd * sizeof *walk->x);
+    walk->mid = calloc(n + 1, n_embd * sizeof *walk->mid);
+    walk->y = calloc(n + 1, n_embd * sizeof *walk->y);
+    walk->heads = calloc(n + 1, heads * sizeof *walk->heads);
+    walk->h = calloc(n + 1, shape.n_ff * sizeof *walk->h);
     return walk->positions && walk->x && walk->mid && walk->y && walk->heads && walk->h
                ? WL_OK
                : wl_err_set(err, WL_MEMORY, "no memory for the states of %zu tokens", n);
