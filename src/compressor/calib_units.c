@@ -51,24 +51,25 @@ enum wl_status calib_split(struct calib_documents *documents, double held_out, s
     struct groups groups = {.items = documents->items,
                             .order = calloc(documents->n + 1, sizeof *groups.order),
                             .len = calloc(documents->n + 1, sizeof *groups.len)};
-    enum wl_status status = WL_OK;
     if (!groups.order || !groups.len) {
-        status = wl_err_set(err, WL_MEMORY, "no memory for an order of documents");
+        free(groups.order);
+        free(groups.len);
+        return wl_err_set(err, WL_MEMORY, "no memory for an order of documents");
     }
-    for (int sort = 0; sort < CALIB_SORTS && held_out > 0 && status == WL_OK; sort++) {
+    for (int sort = 0; sort < CALIB_SORTS && held_out > 0; sort++) {
         find_groups(&groups, documents, (enum calib_sort)sort);
         rng_shuffle_u32(rng, groups.order, groups.n);
         if (groups.n > 1) {
             hold_out(&groups, held_out);
         }
     }
-    for (size_t i = 0; i < documents->n && status == WL_OK; i++) {
+    for (size_t i = 0; i < documents->n; i++) {
         struct calib_document *document = &documents->items[i];
         document->is_held_out = documents->items[document->group].is_held_out;
     }
     free(groups.order);
     free(groups.len);
-    return status;
+    return WL_OK;
 }
 
 // ---- units
