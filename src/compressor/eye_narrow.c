@@ -76,11 +76,14 @@ static enum wl_status choose(struct narrowing *n, float *scratch, struct wl_err 
         .ridge = RIDGE, .block = OBS_BLOCK, .group = 1, .n_min = n->shape.n_ff};
     uint32_t *order = calloc(n_ff, sizeof *order);
     double *error = calloc(n_ff + 1, sizeof *error);
-    enum wl_status status = order && error ? WL_OK : no_memory(n, err);
-    if (status == WL_OK) {
-        memcpy(scratch, n->square, n_ff * n_ff * sizeof *scratch);
-        status = obs_order(&options, n->full, n->shape.n_embd, n_ff, scratch, order, error, err);
+    if (!order || !error) {
+        free(order);
+        free(error);
+        return no_memory(n, err);
     }
+    memcpy(scratch, n->square, n_ff * n_ff * sizeof *scratch);
+    enum wl_status status =
+        obs_order(&options, n->full, n->shape.n_embd, n_ff, scratch, order, error, err);
     if (status == WL_OK) {
         memcpy(n->out->kept, order + n_ff - n->shape.n_ff, n->shape.n_ff * sizeof *order);
         qsort(n->out->kept, n->shape.n_ff, sizeof *n->out->kept, by_number);
@@ -137,15 +140,18 @@ static enum wl_status repair(struct narrowing *n, struct wl_err *err) {
     size_t n_embd = n->shape.n_embd, n_all = n->block->shape.n_ff, n_ff = n->shape.n_ff;
     float *hh = calloc(n_ff, n_ff * sizeof *hh), *th = calloc(n_embd, n_ff * sizeof *th);
     float *down = calloc(n_embd, n_ff * sizeof *down);
-    enum wl_status status = hh && th && down ? WL_OK : no_memory(n, err);
-    if (status == WL_OK) {
-        for (size_t i = 0; i < n_ff; i++) {
-            gather_columns(n->square + n->out->kept[i] * n_all, 1, n_all, n->out->kept, n_ff,
-                           hh + i * n_ff);
-        }
-        gather_columns(n->cross, n_embd, n_all, n->out->kept, n_ff, th);
-        status = repair_solve(hh, th, n->down, n_embd, n_ff, REPAIR_RIDGE, down, err);
+    if (!hh || !th || !down) {
+        free(hh);
+        free(th);
+        free(down);
+        return no_memory(n, err);
     }
+    for (size_t i = 0; i < n_ff; i++) {
+        gather_columns(n->square + n->out->kept[i] * n_all, 1, n_all, n->out->kept, n_ff,
+                       hh + i * n_ff);
+    }
+    gather_columns(n->cross, n_embd, n_all, n->out->kept, n_ff, th);
+    enum wl_status status = repair_solve(hh, th, n->down, n_embd, n_ff, REPAIR_RIDGE, down, err);
     if (status == WL_OK) {
         memcpy(n->down, down, n_embd * n_ff * sizeof *down);
         fit_bias(n);
@@ -258,13 +264,16 @@ static void close_narrowing(struct narrowing *n) {
 static enum wl_status choose_kept(struct narrowing *n, struct wl_err *err) {
     size_t n_ff = n->block->shape.n_ff;
     float *scratch = calloc(n_ff, n_ff * sizeof *scratch);
-    enum wl_status status = scratch ? WL_OK : no_memory(n, err);
+    if (!scratch) {
+        return no_memory(n, err);
+    }
+    enum wl_status status = WL_OK;
     centre(n);
-    if (status == WL_OK && n->shape.n_ff == n_ff) {
+    if (n->shape.n_ff == n_ff) {
         for (uint32_t i = 0; i < n->shape.n_ff; i++) {
             n->out->kept[i] = i;
         }
-    } else if (status == WL_OK) {
+    } else {
         status = fit_full(n, scratch, err);
         status = status == WL_OK ? choose(n, scratch, err) : status;
     }

@@ -74,13 +74,14 @@ static enum wl_status take_losses(const struct eye_walk *walk, const struct eye_
     float *square = calloc(n_ff, n_ff * sizeof *square);
     uint32_t *order = calloc(n_ff, sizeof *order);
     double power = 0;
-    enum wl_status status =
-        square && order ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for %zu neurons", n_ff);
-    if (status == WL_OK) {
-        gram_square(&walk->gram, square);
-        centre(&walk->gram, square);
-        status = output_power(block, square, &power, err);
+    if (!square || !order) {
+        free(square);
+        free(order);
+        return wl_err_set(err, WL_MEMORY, "no memory for %zu neurons", n_ff);
     }
+    gram_square(&walk->gram, square);
+    centre(&walk->gram, square);
+    enum wl_status status = output_power(block, square, &power, err);
     if (status == WL_OK) {
         status = obs_order(&options, block->weights.down, block->shape.n_embd, n_ff, square, order,
                            loss, err);
@@ -168,11 +169,31 @@ static uint32_t step_of(const struct eye_walk *walk, uint32_t layer, uint32_t n_
     return block > step ? block : step;
 }
 
+// What each block that stays can have.
 struct choices {
     struct knapsack_choice *of;
     uint32_t *n_ff;
     size_t n;
+    struct knapsack_part *parts; // [blocks]
+    size_t *firsts, *chosen;     // [blocks] in `of`; in the part
 };
+
+static bool open_choices(struct choices *choices, size_t n, size_t n_layer) {
+    *choices = (struct choices){.of = calloc(n + 1, sizeof *choices->of),
+                                .n_ff = calloc(n + 1, sizeof *choices->n_ff),
+                                .parts = calloc(n_layer + 1, sizeof *choices->parts),
+                                .firsts = calloc(n_layer + 1, sizeof *choices->firsts),
+                                .chosen = calloc(n_layer + 1, sizeof *choices->chosen)};
+    return choices->of && choices->n_ff && choices->parts && choices->firsts && choices->chosen;
+}
+
+static void close_choices(struct choices *choices) {
+    free(choices->of);
+    free(choices->n_ff);
+    free(choices->parts);
+    free(choices->firsts);
+    free(choices->chosen);
+}
 
 static void add_choices(struct choices *choices, const struct eye_walk *walk,
                         const struct eye_plan_layer *layer, uint32_t number) {
@@ -189,20 +210,20 @@ static void add_choices(struct choices *choices, const struct eye_walk *walk,
 }
 
 static enum wl_status solve(struct eye_plan *plan, const struct eye_walk *walk, double budget,
-                            struct choices *choices, struct knapsack_part *parts, size_t *firsts,
-                            size_t *chosen, struct wl_err *err) {
+                            struct choices *choices, struct wl_err *err) {
     size_t n_parts = 0;
     for (uint32_t i = 0; i < plan->n_layer; i++) {
         if (!plan->layers[i].is_removed) {
-            size_t first = firsts[n_parts] = choices->n;
+            size_t first = choices->firsts[n_parts] = choices->n;
             add_choices(choices, walk, &plan->layers[i], i);
-            parts[n_parts++] = (struct knapsack_part){choices->of + first, choices->n - first};
+            choices->parts[n_parts++] =
+                (struct knapsack_part){choices->of + first, choices->n - first};
         }
     }
-    enum wl_status status = knapsack_solve(parts, n_parts, budget, chosen, err);
+    enum wl_status status = knapsack_solve(choices->parts, n_parts, budget, choices->chosen, err);
     for (uint32_t i = 0, part = 0; i < plan->n_layer && status == WL_OK; i++) {
         if (!plan->layers[i].is_removed) {
-            plan->layers[i].n_ff = choices->n_ff[firsts[part] + chosen[part]];
+            plan->layers[i].n_ff = choices->n_ff[choices->firsts[part] + choices->chosen[part]];
             part++;
         }
     }
@@ -218,17 +239,12 @@ static enum wl_status choose_widths(struct eye_plan *plan, const struct eye_walk
         attention += plan->layers[i].is_removed ? 0 : eye_source_attention_weights(source);
     }
     double budget = (1 - walk->options->cut) * (double)before - (double)attention;
-    struct choices choices = {.of = calloc(n_choices, sizeof *choices.of),
-                              .n_ff = calloc(n_choices, sizeof *choices.n_ff)};
-    struct knapsack_part *parts = calloc(plan->n_layer, sizeof *parts);
-    size_t *firsts = calloc(plan->n_layer, sizeof *firsts);
-    size_t *chosen = calloc(plan->n_layer, sizeof *chosen);
-    enum wl_status status = choices.of && choices.n_ff && parts && firsts && chosen
-                                ? WL_OK
-                                : wl_err_set(err, WL_MEMORY, "no memory for the choice of widths");
-    if (status == WL_OK) {
-        status = solve(plan, walk, budget, &choices, parts, firsts, chosen, err);
+    struct choices choices;
+    if (!open_choices(&choices, n_choices, plan->n_layer)) {
+        close_choices(&choices);
+        return wl_err_set(err, WL_MEMORY, "no memory for the choice of widths");
     }
+    enum wl_status status = solve(plan, walk, budget, &choices, err);
     if (status == WL_LIMIT) {
         double least = (double)attention / (double)before;
         wl_err_set(err, WL_LIMIT,
@@ -236,11 +252,7 @@ static enum wl_status choose_widths(struct eye_plan *plan, const struct eye_walk
                    "is %.0f %%; cut less, or take whole blocks out",
                    100 * walk->options->cut, 100 * least);
     }
-    free(choices.of);
-    free(choices.n_ff);
-    free(parts);
-    free(firsts);
-    free(chosen);
+    close_choices(&choices);
     return status;
 }
 

@@ -53,7 +53,7 @@ static enum wl_status open_block(struct eye_walk *walk, size_t n_ff, bool has_cr
         walk->target_sum[i] = 0;
     }
     walk->h = calloc(EYE_ROWS, n_ff * sizeof *walk->h);
-    walk->cross = has_cross ? calloc(n_embd, n_ff * sizeof *walk->cross) : NULL;
+    walk->cross = has_cross ? calloc(n_embd + 1, n_ff * sizeof *walk->cross) : NULL;
     if (!walk->h || (has_cross && !walk->cross)) {
         return wl_err_set(err, WL_MEMORY, "no memory for the moments of %zu neurons", n_ff);
     }

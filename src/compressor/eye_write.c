@@ -49,8 +49,10 @@ static enum wl_status make_rows(void *context, uint64_t first, uint64_t n_rows, 
     const struct making *m = context;
     size_t row_bytes = ggml_row_size(m->type, (int64_t)m->n_columns);
     float *row = calloc(m->n_columns, sizeof *row);
-    enum wl_status status =
-        row ? WL_OK : wl_err_set(err, WL_MEMORY, "no memory for a row of '%s'", m->was->name);
+    if (!row) {
+        return wl_err_set(err, WL_MEMORY, "no memory for a row of '%s'", m->was->name);
+    }
+    enum wl_status status = WL_OK;
     for (uint64_t i = 0; i < n_rows && status == WL_OK; i++) {
         status = float_row(m, first + i, row, err);
         if (status == WL_OK) {
@@ -320,9 +322,10 @@ enum wl_status eye_write(const struct eye_source *source, const struct eye_made 
                         .makings = calloc(source->file.n_tensors + 1, sizeof *w.makings),
                         .watch = watch};
     bool is_done = false;
-    enum wl_status status = w.makings
-                                ? compress_target_new(&source->file, &w.target, err)
-                                : wl_err_set(err, WL_MEMORY, "no memory for the list of tensors");
+    if (!w.makings) {
+        return wl_err_set(err, WL_MEMORY, "no memory for the list of tensors");
+    }
+    enum wl_status status = compress_target_new(&source->file, &w.target, err);
     if (status == WL_OK) {
         status = put_all(&w, err);
     }
