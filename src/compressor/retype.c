@@ -102,6 +102,7 @@ static const float *importance_of(const struct run *run, enum retype_part part, 
 static enum wl_status list_matrices(struct run *run, struct wl_err *err) {
     const struct gguf_file *file = &run->source.file;
     run->matrices = calloc((size_t)file->n_tensors + 1, sizeof *run->matrices);
+    run->n_matrices = 0;
     if (!run->matrices) {
         return no_memory(err);
     }
@@ -178,6 +179,7 @@ static enum wl_status find_orders(struct run *run, struct wl_err *err) {
     const struct retype_options *o = run->options;
     size_t n_layer = o->keeps_order || !run->source.arch ? 0 : run->source.n_layer;
     run->orders = calloc(n_layer + 1, sizeof *run->orders);
+    run->n_orders = 0;
     if (!run->orders) {
         return no_memory(err);
     }
@@ -286,8 +288,11 @@ static bool on_written(void *context, uint64_t written_bytes, uint64_t total_byt
 }
 
 static enum wl_status write_file(struct run *run, const char *out, struct wl_err *err) {
-    struct made *made = calloc(run->n_matrices, sizeof *made);
-    enum wl_status status = made ? set_keys(run, err) : no_memory(err);
+    struct made *made = calloc(run->n_matrices + 1, sizeof *made);
+    if (!made) {
+        return no_memory(err);
+    }
+    enum wl_status status = set_keys(run, err);
     bool is_done = false;
     for (size_t i = 0; i < run->n_matrices && status == WL_OK; i++) {
         status = put_matrix(run, &run->matrices[i], &made[i], err);
@@ -323,7 +328,7 @@ static double error_gained(const struct run *run) {
 static enum wl_status fill_result(const struct run *run, struct retype_result *result,
                                   struct wl_err *err) {
     double sum = 0, n = (double)run->n_matrices;
-    result->tensors = calloc(run->n_matrices, sizeof *result->tensors);
+    result->tensors = calloc(run->n_matrices + 1, sizeof *result->tensors);
     if (!result->tensors) {
         return no_memory(err);
     }

@@ -96,9 +96,13 @@ enum wl_status retype_plan(const struct compress_source *source, struct retype_m
     struct offer *offers = calloc(n, sizeof *offers);
     struct knapsack_part *parts = calloc(n, sizeof *parts);
     size_t *chosen = calloc(n, sizeof *chosen);
-    enum wl_status status = offers && parts && chosen
-                                ? make_offers(source, matrices, n, budget, offers, err)
-                                : wl_err_set(err, WL_MEMORY, "no memory for the choice of types");
+    if (!offers || !parts || !chosen) {
+        free(offers);
+        free(parts);
+        free(chosen);
+        return wl_err_set(err, WL_MEMORY, "no memory for the choice of types");
+    }
+    enum wl_status status = make_offers(source, matrices, n, budget, offers, err);
     status = status ? status : solve(matrices, n, budget, offers, parts, chosen, err);
     free(offers);
     free(parts);

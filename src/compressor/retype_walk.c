@@ -57,12 +57,12 @@ static enum wl_status tell(const struct walk *w, uint32_t layer, double share, s
 static enum wl_status take_pieces(struct walk *w, struct wl_err *err) {
     const struct compress_text *text = w->text;
     size_t every = (text->n_tokens + MAX_TOKENS - 1) / MAX_TOKENS, at = 0, image = 0;
+    w->chunk_tokens = CHUNK_TOKENS;
     w->pieces = calloc(text->n_sequences + 1, sizeof *w->pieces);
     w->lengths = calloc(text->n_sequences + 1, sizeof *w->lengths);
     if (!w->pieces || !w->lengths) {
         return no_memory(err);
     }
-    w->chunk_tokens = CHUNK_TOKENS;
     for (size_t s = 0; s < text->n_sequences; s++) {
         uint32_t length = text->lengths[s];
         if (length == 0 || length > text->n_tokens - at) {
@@ -475,8 +475,11 @@ enum wl_status retype_walk(const struct compress_source *source, const struct co
     struct walk w = {.source = source, .text = text, .options = options, .states.fd = -1};
     *out = (struct retype_inputs){0};
     out->layers = calloc(source->n_layer + (size_t)1, sizeof *out->layers);
-    enum wl_status status = out->layers ? open_walk(&w, err) : no_memory(err);
-    out->n_layer = out->layers ? source->n_layer : 0;
+    if (!out->layers) {
+        return no_memory(err);
+    }
+    out->n_layer = source->n_layer;
+    enum wl_status status = open_walk(&w, err);
     for (uint32_t layer = 0; layer < source->n_layer && status == WL_OK; layer++) {
         status = walk_block(&w, layer, &out->layers[layer], err);
     }
