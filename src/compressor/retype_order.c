@@ -50,10 +50,11 @@ static size_t columns_of_scale(enum ggml_type type) {
 // Rank by rank to one scale after the other, there and back again.
 static void deal(const struct keyed *ranked, size_t n, size_t of_scale, uint32_t *out) {
     size_t n_scales = n / of_scale;
-    for (size_t rank = 0; rank < n; rank++) {
-        size_t slot = rank / n_scales, scale = rank % n_scales;
-        scale = slot % 2 ? n_scales - 1 - scale : scale;
-        out[scale * of_scale + slot] = ranked[n - 1 - rank].neuron;
+    for (size_t slot = 0; slot < of_scale; slot++) {
+        for (size_t i = 0; i < n_scales; i++) {
+            size_t scale = slot % 2 ? n_scales - 1 - i : i, rank = slot * n_scales + i;
+            out[scale * of_scale + slot] = ranked[n - 1 - rank].neuron;
+        }
     }
 }
 

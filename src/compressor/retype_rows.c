@@ -70,9 +70,13 @@ static void *make_share(void *context) {
     size_t n = (size_t)m->tensor->ne[0], row_bytes = ggml_row_size(m->type, (int64_t)n);
     float *row = calloc(n, 3 * sizeof *row);
     unsigned char *made = malloc(row_bytes);
-    s->status = row && made
-                    ? WL_OK
-                    : wl_err_set(&s->err, WL_MEMORY, "no memory for rows of '%s'", m->tensor->name);
+    if (!row || !made) {
+        free(row);
+        free(made);
+        s->status = wl_err_set(&s->err, WL_MEMORY, "no memory for rows of '%s'", m->tensor->name);
+        return NULL;
+    }
+    s->status = WL_OK;
     for (uint64_t i = s->begin; i < s->end && s->status == WL_OK; i += s->step) {
         unsigned char *to = s->out ? s->out + (i - s->begin) * row_bytes : made;
         s->status = read_row(s, i, row + n, row, &s->err);
@@ -162,11 +166,11 @@ enum wl_status retype_sample_error(const struct compress_source *source,
 }
 
 void retype_forget(const struct compress_source *source, const struct gguf_tensor *tensor) {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t begin = (uintptr_t)source->file.map + source->file.data_offset + tensor->offset;
-    uintptr_t end = (begin + tensor->n_bytes) / page * page;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE); // the map begins with one
+    uint64_t begin = source->file.data_offset + tensor->offset;
+    uint64_t end = (begin + tensor->n_bytes) / page * page;
     begin = (begin + page - 1) / page * page;
-    if (begin < end) {
-        madvise((void *)begin, end - begin, MADV_DONTNEED); // read-only: they are in the file
+    if (begin < end) { // read-only: they are in the file
+        madvise((char *)source->file.map + begin, (size_t)(end - begin), MADV_DONTNEED);
     }
 }
