@@ -83,8 +83,8 @@ static enum wl_status append(struct calib_documents *documents, const char *text
 
 static enum wl_status add_question(struct calib_documents *documents, const char *prompt,
                                    const char *reference, struct wl_err *err) {
-    size_t prompt_at;
-    size_t reference_at;
+    size_t prompt_at = 0;
+    size_t reference_at = 0;
     enum wl_status status = append(documents, prompt, &prompt_at, err);
     if (status == WL_OK) {
         status = append(documents, reference, &reference_at, err);
@@ -118,7 +118,7 @@ static enum wl_status add_task(struct reader *reader, const json_t *object, stru
     struct calib_documents *documents = reader->documents;
     const json_t *images = json_object_get(object, "images");
     const char *prompt;
-    const char *reference;
+    const char *reference = "";
     uint32_t numbers[MAX_IMAGES];
     size_t n_before = documents->n;
     enum wl_status status = wl_json_get_string(object, "prompt", &prompt, err);
