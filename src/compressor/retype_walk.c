@@ -475,12 +475,9 @@ enum wl_status retype_walk(const struct compress_source *source, const struct co
     struct walk w = {.source = source, .text = text, .options = options, .states.fd = -1};
     *out = (struct retype_inputs){0};
     out->layers = calloc(source->n_layer + (size_t)1, sizeof *out->layers);
-    if (!out->layers) {
-        return no_memory(err);
-    }
-    out->n_layer = source->n_layer;
-    enum wl_status status = open_walk(&w, err);
-    for (uint32_t layer = 0; layer < source->n_layer && status == WL_OK; layer++) {
+    enum wl_status status = out->layers ? open_walk(&w, err) : no_memory(err);
+    out->n_layer = out->layers ? source->n_layer : 0;
+    for (uint32_t layer = 0; layer < out->n_layer && status == WL_OK; layer++) {
         status = walk_block(&w, layer, &out->layers[layer], err);
     }
     status = status ? status : walk_output(&w, &out->output, err);
