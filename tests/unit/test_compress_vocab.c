@@ -619,7 +619,7 @@ static struct large *large_new(void) {
     add_large_words(large, 3, N_SYLLABLES * N_SYLLABLES * N_SYLLABLES);
     add_large_words(large, 4, N_FOUR);
     for (int i = 0; i < N_CONTROL; i++) {
-        char text[LARGE_PIECE];
+        char text[24];
         snprintf(text, sizeof text, "<|%d|>", i);
         add_large(large, text, CONTROL);
     }
