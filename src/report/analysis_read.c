@@ -239,7 +239,7 @@ enum wl_status report_analysis_read(const json_t *document, struct report_analys
         (status = take_number(analysis, "seconds", MOST, &out->seconds, err)) ||
         (status = take_layers(analysis, out, err))) {
         report_analysis_release(out);
-        return wl_err_prefix(err, "analysis");
+        wl_err_prefix(err, "analysis");
     }
-    return WL_OK;
+    return status;
 }
