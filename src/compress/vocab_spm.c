@@ -111,7 +111,9 @@ enum wl_status vocab_spm_init(struct vocab_spm *spm, const struct vocab *vocab, 
         status = split_token(&index, (uint32_t)i, scores[i], &splits, err);
     }
     if (status == WL_OK) {
-        qsort(splits.items, splits.n, sizeof *splits.items, by_rank);
+        if (splits.n > 0) {
+            qsort(splits.items, splits.n, sizeof *splits.items, by_rank);
+        }
         status = write_merges(vocab, &splits, spm, err);
     }
     free(splits.items);

@@ -80,7 +80,8 @@ static enum wl_status open_run(struct run *run, struct wl_err *err) {
     if (status != WL_OK) {
         return status;
     }
-    if ((status = trim_vocab_open(&run->vocab, &run->file, err))) {
+    status = trim_vocab_open(&run->vocab, &run->file, err);
+    if (status != WL_OK) {
         return wl_err_prefix(err, "cannot trim '%s'", run->in);
     }
     status = text_model_load(&run->before, run->in, TEXT_MODEL_VOCABULARY, &run->watch, err);
@@ -277,7 +278,8 @@ static enum wl_status prove(struct run *run, struct trim_check *check, struct wl
                                  .n_held_out = run->options->n_held_out,
                                  .go_on = go_on,
                                  .context = run};
-    if ((status = trim_check_run(check, err))) {
+    status = trim_check_run(check, err);
+    if (status != WL_OK) {
         return wl_err_prefix(err, "cannot trim '%s'", run->in);
     }
     if (isfinite(check->growth) && check->growth > run->options->max_growth) {

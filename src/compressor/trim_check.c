@@ -146,17 +146,18 @@ static void round_release(struct round *r) {
 }
 
 static bool is_same_text(const struct scratch *a, const struct scratch *b) {
-    return a->len == b->len && (a->len == 0 || memcmp(a->text, b->text, (size_t)a->len) == 0);
+    return a->len == b->len &&
+           (a->len == 0 || (a->text && b->text && memcmp(a->text, b->text, (size_t)a->len) == 0));
 }
 
 // How many of the old tokens are there; *is_same: and all are, one after the other.
 static uint64_t compare_tokens(const struct trim_check *c, const struct round *r, bool *is_same) {
     uint64_t n_there = 0;
     *is_same = r->old.n == r->new_tokens.n;
-    for (int32_t i = 0; i < r->old.n; i++) {
+    for (int32_t i = 0; i < r->old.n && r->old.tokens; i++) {
         int32_t new_id = c->new_ids[r->old.tokens[i]];
         n_there += new_id >= 0;
-        *is_same = *is_same && new_id == r->new_tokens.tokens[i];
+        *is_same = *is_same && r->new_tokens.tokens && new_id == r->new_tokens.tokens[i];
     }
     return n_there;
 }
@@ -166,7 +167,10 @@ static enum wl_status check_part(const struct trim_check *c, struct round *r, co
                                  int32_t n, bool is_held_out, struct wl_err *err) {
     bool is_same;
     enum wl_status status = to_text(c->before, tokens, n, &r->given, err);
-    status = status ? status : to_tokens(c->before, r->given.text, r->given.len, &r->old, err);
+    if (status != WL_OK || !r->given.text || r->given.len == 0) {
+        return status; // control tokens that have no text
+    }
+    status = to_tokens(c->before, r->given.text, r->given.len, &r->old, err);
     status = status ? status : to_text(c->before, r->old.tokens, r->old.n, &r->old_again, err);
     status =
         status ? status : to_tokens(c->after, r->given.text, r->given.len, &r->new_tokens, err);
