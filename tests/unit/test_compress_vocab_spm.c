@@ -13,7 +13,7 @@
 #include "base/rng.h"
 #include "compress/vocab_spm.h"
 
-enum { N_LETTERS = 5, N_TOKENS = 200, TOKEN_BYTES = 24, TEXT_BYTES = 40, N_TEXTS = 300 };
+enum { N_LETTERS = 5, N_TOKENS = 200, TOKEN_BYTES = 24, TEXT_BYTES = 40, N_TEXTS = 100 };
 
 struct spm {
     char texts[N_TOKENS][TOKEN_BYTES];
@@ -154,10 +154,10 @@ static void check_seed(uint64_t seed, size_t *n_whole) {
 static void test_trimmed_writes_the_same(void **state) {
     (void)state;
     size_t n_whole = 0;
-    for (uint64_t seed = 1; seed <= 20; seed++) {
+    for (uint64_t seed = 1; seed <= 6; seed++) {
         check_seed(seed, &n_whole);
     }
-    assert_true(n_whole > 100);
+    assert_true(n_whole > 10);
 }
 
 static void test_merges(void **state) {
