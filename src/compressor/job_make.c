@@ -304,7 +304,10 @@ static enum wl_status retype_anew(struct job *job, const char *path, struct wl_e
     struct compress_text text = calib_part_text(&job->calib.calibration);
     struct retype_result result = {0};
     struct retype_options options = {
-        .text = &text, .scratch_dir = job->work.path, .go_on = job_go_on, .context = job};
+        .text = job->plan.is_mixed ? NULL : &text, // not under another architecture
+        .scratch_dir = job->work.path,
+        .go_on = job_go_on,
+        .context = job};
     enum wl_status status = choose_type(job, &options, err);
     if (status == WL_OK) {
         status = retype_run(job->made.path, path, &options, &result, err);

@@ -164,6 +164,7 @@ expect_json 'of block weights' 'd["plan"]["block_weights_after"] <= 0.6 * d["pla
 expect_json 'and tells what it expects' 'd["allocation"]["predicted_kl"] >= 0'
 expect_code 0 'keeps to it with shapes of their own' "$WATTLAW" compress "${ways[@]}" --budget 0.6 --shapes mixed
 expect_code 0 'and that file runs' "$WATTLAW" run -m out.gguf -p 'Once upon a time' -n 4 --idle 0.1
+expect_code 0 'and of another type' "$WATTLAW" compress "${ways[@]}" --budget 0.6 --shapes mixed --type Q8_0
 expect_code 2 'heals them block by block only' "$WATTLAW" compress "${ways[@]}" --budget 0.6 --shapes mixed --heal lora
 expect_code 2 'refuses a budget that is none' "$WATTLAW" compress "${ways[@]}" --budget lots
 expect_code 0 'takes a plan' "$WATTLAW" compress "${ways[@]}" --width 192 --dry-run --json
