@@ -18,6 +18,7 @@
 #include "cli/compress_request.h"
 #include "cli/compress_result.h"
 #include "cli/compress_run.h"
+#include "cli/model_label.h"
 #include "cli/study_pair.h"
 #include "cli/study_result.h"
 #include "os/process.h"
@@ -189,19 +190,9 @@ static void choose_rivals(struct compress *compress) {
 
 // ---- check: both side by side ----
 
-static char *label_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *label = strdup(slash ? slash + 1 : path);
-    size_t len = label ? strlen(label) : 0;
-    if (len > 5 && strcmp(label + len - 5, ".gguf") == 0) {
-        label[len - 5] = '\0';
-    }
-    return label;
-}
-
 static enum wl_status measure(struct compress *compress, struct wl_err *err) {
     const struct compress_paths *paths = &compress->paths;
-    char *names[2] = {label_of(paths->model), label_of(GIVEN.out)};
+    char *names[2] = {model_label(paths->model), model_label(GIVEN.out)};
     const char *encoder = paths->mmproj[0] ? paths->mmproj : NULL;
     const char *new_encoder = GIVEN.mmproj_out ? paths->files.encoder_unverified : encoder;
     struct study_pair pair = {

@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/compressed_model.h"
 #include "cli/engine_options.h"
+#include "cli/model_label.h"
 #include "cli/progress.h"
 #include "cli/prompt_file.h"
 #include "cli/study_result.h"
@@ -128,17 +129,6 @@ static enum wl_status check_options(const struct study_options *o, struct wl_err
     return WL_OK;
 }
 
-// "qwen2.5-0.5b-q8_0" of ".../qwen2.5-0.5b-q8_0.gguf".
-static char *label_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *label = strdup(slash ? slash + 1 : path);
-    size_t len = label ? strlen(label) : 0;
-    if (len > 5 && strcmp(label + len - 5, ".gguf") == 0) {
-        label[len - 5] = '\0';
-    }
-    return label;
-}
-
 struct models {
     char path[SCHEDULE_MAX_MODELS][OS_PATH_BYTES];
     char mmproj[SCHEDULE_MAX_MODELS][OS_PATH_BYTES]; // "" = none
@@ -165,7 +155,7 @@ static enum wl_status add_model(struct models *models, const char *name, const c
     if (status == WL_OK) {
         // A name of the catalogue reads better than the file behind it (Ollama: sha256-...).
         const char *path = os_exists(name) ? models->path[i] : name;
-        models->label[models->n++] = label_of(path);
+        models->label[models->n++] = model_label(path);
     }
     return status;
 }
@@ -182,7 +172,7 @@ static enum wl_status make_synthetic(const struct cli_context *context, struct m
     for (size_t i = 0; i < 2 && status == WL_OK; i++) {
         status = synth_model_make("smollm2-135m", TYPES[i], NULL, &progress, models->path[i], err);
         if (status == WL_OK) {
-            models->label[i] = label_of(models->path[i]);
+            models->label[i] = model_label(models->path[i]);
             models->n++;
         }
     }
@@ -269,7 +259,7 @@ static enum wl_status add_compressed(const struct cli_context *context, struct m
     }
     if (status == WL_OK) {
         str_copy(models->mmproj[1], OS_PATH_BYTES, models->mmproj[0]);
-        models->label[models->n++] = label_of(models->path[1]);
+        models->label[models->n++] = model_label(models->path[1]);
     }
     return status;
 }
