@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -129,20 +130,29 @@ _SIGNATURES = {
     "attention_backward": [ctypes.POINTER(_Attention), _P, _P, _P],
 }
 _library = None  # None: not tried yet; False: not to be had
+_loading = threading.Lock()  # the first use may come from several threads at once
 
 
 def kernels():
     """The loaded kernels, compiled when needed, or False where there is no compiler."""
     global _library
     if _library is None:
-        path = _compile()
-        _library = ctypes.CDLL(str(path)) if path else False
-        if _library:
-            for name, arguments in _SIGNATURES.items():
-                function = getattr(_library, name)
-                function.argtypes, function.restype = arguments, None
-            _keep_memory()
+        with _loading:
+            if _library is None:
+                _library = _load()
     return _library
+
+
+def _load():
+    path = _compile()
+    if not path:
+        return False
+    library = ctypes.CDLL(str(path))
+    for name, arguments in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, None
+    _keep_memory()
+    return library
 
 
 def _fused(x, width=KERNEL_LANES):

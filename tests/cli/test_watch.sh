@@ -5,6 +5,20 @@
 
 watch=("$WATTLAW" watch --idle 0)
 
+# steady COMMAND...: asked again where the machine stood still just then, so that the figures are not
+# to be trusted (exit code 3). A test machine is shared; what is tested here is something else.
+steady() {
+    local code=3 tries=3
+    while [ "$code" = 3 ] && [ "$tries" -gt 0 ]; do
+        code=0
+        "$@" >steady.out 2>steady.err || code=$?
+        tries=$((tries - 1))
+    done
+    cat steady.out
+    cat steady.err >&2
+    return "$code"
+}
+
 # ---- usage ----
 
 expect_code 2 'needs a command or a process' "$WATTLAW" watch
@@ -87,9 +101,9 @@ expect_code 1 'the signal that ended it' "${watch[@]}" --json -- sh -c 'kill -9 
 expect_json 'is shown' 'd["command"] == {"exit_code": None, "signal": 9}'
 ok 'input and output are its own' bash -c \
     '[ "$(printf hello | "$0" watch -q --idle 0 -o /dev/null -- cat)" = hello ]' "$WATTLAW"
-expect_code 0 'its options are its own' "${watch[@]}" -o /dev/null -- printf '%s' --json -q
+expect_code 0 'its options are its own' steady "${watch[@]}" -o /dev/null -- printf '%s' --json -q
 expect_grep 'and reach it' '^--json-q$'
-expect_code 0 'an orphan stays in the tree' "${watch[@]}" --json -- \
+expect_code 0 'an orphan stays in the tree' steady "${watch[@]}" --json -- \
     sh -c '(sh -c "sleep 0.6; true" &) ; sleep 1'
 expect_json 'and is waited for' 'd["n_processes"] >= 3 and d["n_processes_left"] == 0'
 
@@ -133,10 +147,12 @@ if command -v python3 >/dev/null; then
     ok 'arrives once' test "$(grep -c got-int "$OUT")" = 1
     expect_grep 'with a live line' 'CPU .*RAM .*W'
     expect_grep 'and the summary' 'the command exited with code 4'
-    expect_code 0 'a program that lives on after Ctrl-C' python3 terminal.py '\x03\x03' "${watch[@]}" -q -- \
+    expect_code 0 'a program that lives on after Ctrl-C' \
+        steady python3 terminal.py '\x03\x03' "${watch[@]}" -q -- \
         sh -c 'trap "echo got-int" INT; n=0; while [ $n -lt 35 ]; do sleep 0.1; n=$((n + 1)); done; exit 0'
     ok 'is watched on' test "$(grep -c got-int "$OUT")" = 2
-    expect_code 0 'the command reads what is typed' python3 terminal.py '\n' "${watch[@]}" -q -- \
+    expect_code 0 'the command reads what is typed' \
+        steady python3 terminal.py '\n' "${watch[@]}" -q -- \
         sh -c 'read -r line; echo "<$line>"'
     expect_grep 'itself' '^<>$'
 else
@@ -147,7 +163,7 @@ fi
 
 sh -c 'while :; do :; done' &
 spinner=$!
-expect_code 0 'watches a process for a time' "$WATTLAW" watch --pid "$spinner" --for 2 --json
+expect_code 0 'watches a process for a time' steady "$WATTLAW" watch --pid "$spinner" --for 2 --json
 expect_json 'its CPU time' 'd["end"] == "time" and 0.3 < d["cpu_core_s"] <= 1.1 * d["seconds"]'
 expect_json 'for about that time' '1.9 < d["seconds"] < 4 and d["command"] is None'
 (sleep 1; kill "$spinner") &
@@ -155,7 +171,7 @@ expect_code 0 'until it ends' "$WATTLAW" watch --pid "$spinner" --for 20
 expect_grep 'and says so' 'the process has ended'
 wait
 
-expect_code 0 'splits into windows' "${watch[@]}" --windows --json -- sh -c \
+expect_code 0 'splits into windows' steady "${watch[@]}" --windows --json -- sh -c \
     'sleep 2.5; timeout 1.6 sh -c "while :; do :; done"; sleep 2.5'
 expect_json 'one of them' 'len(d["windows"]) == 1'
 expect_json 'where the load was' \
@@ -164,7 +180,7 @@ expect_json 'where the load was' \
 # ---- what it costs ----
 
 if [ -r /proc/self/status ] && ! grep -qa __asan_init "$WATTLAW" && ! grep -qa __tsan_init "$WATTLAW"; then
-    expect_code 0 'shows its own memory' "${watch[@]}" -q -o /dev/null -- \
+    expect_code 0 'shows its own memory' steady "${watch[@]}" -q -o /dev/null -- \
         sh -c 'sleep 2; cat /proc/$PPID/status'
     ok 'which is below 10 MiB' awk '/^VmHWM:/ { exit !($2 > 0 && $2 < 10240) }' "$OUT"
 fi

@@ -2,7 +2,12 @@
 
 import os
 import sys
+import tempfile
+import threading
 import unittest
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', '..', 'models', 'train'))
 
@@ -33,6 +38,24 @@ def shake_vectors(model):
         for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter += 0.2 * torch.randn_like(parameter)
+
+
+class FirstUse(unittest.TestCase):
+    def test_several_threads_at_once_compile_once(self):
+        at_once = threading.Barrier(4)
+
+        def load(_):
+            at_once.wait()
+            return ops.kernels()
+
+        with tempfile.TemporaryDirectory() as folder, \
+                mock.patch.object(ops, 'BUILD_DIR', Path(folder) / 'new'), \
+                mock.patch.object(ops, '_library', None), \
+                ThreadPoolExecutor(4) as pool:
+            loaded = list(pool.map(load, range(4)))
+            self.assertTrue(loaded[0])
+            self.assertTrue(all(library is loaded[0] for library in loaded))
+            self.assertEqual(len(list((Path(folder) / 'new').iterdir())), 1)
 
 
 class Twins(unittest.TestCase):
