@@ -185,6 +185,7 @@ static void choose_rivals(struct compress *compress) {
     if (i + 1 < n && TYPES[n - 1].bits < bits) {
         json_array_append_new(list, json_string(TYPES[n - 1].type));
     }
+    json_array_extend(list, json_object_get(compress->request, "rivals")); // files beside them
     json_object_set_new(compress->request, "rivals", list);
 }
 
@@ -302,7 +303,7 @@ static enum wl_status work(struct compress *compress, struct wl_err *err) {
     if (status != WL_OK) {
         return status;
     }
-    if (!GIVEN.rivals || strcmp(GIVEN.rivals, "auto") == 0) {
+    if (compress_request_chooses_rivals()) {
         choose_rivals(compress);
     }
     if (GIVEN.fresh) {

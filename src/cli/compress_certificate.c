@@ -65,10 +65,12 @@ static json_t *rivals_json(const json_t *rivals) {
     for (size_t i = 0; i < json_array_size(rivals); i++) {
         const json_t *rival = json_array_get(rivals, i);
         const json_t *verdict = json_object_get(rival, "verdict");
-        json_array_append_new(out, json_pack("{s:O?, s:O?, s:O?}", "type",
-                                             json_object_get(rival, "type"), "bytes",
+        const json_t *decode = json_object_get(json_object_get(rival, "speed"), "decode_ratio");
+        json_array_append_new(out, json_pack("{s:O?, s:O?, s:O?, s:O?}", "name",
+                                             json_object_get(rival, "name"), "bytes",
                                              json_object_get(rival, "bytes"), "kl_mean",
-                                             json_object_get(verdict, "kl_mean")));
+                                             json_object_get(verdict, "kl_mean"), "decode_ratio",
+                                             json_object_get(decode, "median")));
     }
     return out;
 }

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "catalog/catalog.h"
 #include "cli/task_file.h"
 #include "meter/estimate.h"
 #include "os/file.h"
@@ -101,7 +102,8 @@ const struct poptOption COMPRESS_OPTIONS[] = {
     {"check-drop", 0, POPT_ARG_DOUBLE, &GIVEN.check_drop, 0,
      "points of right answers that may be lost (default: 3)", "POINTS"},
     {"rivals", 0, POPT_ARG_STRING, &GIVEN.rivals, 0,
-     "types of the original to judge beside it: a list such as Q8_0,Q4_K, auto (default) or none",
+     "what to judge and time beside it: types of the original such as Q8_0,Q4_K, auto (default), "
+     "models such as ./smaller.gguf, or none",
      "LIST"},
     {"report", 0, POPT_ARG_STRING, &GIVEN.report, 0, "folder for the report of the check", "DIR"},
     {"export-recipe", 0, POPT_ARG_STRING, &GIVEN.recipe, 0,
@@ -386,24 +388,58 @@ static void set_power(json_t *request, const struct cli_context *context) {
     }
 }
 
+static bool is_file_name(const char *word) {
+    size_t len = strlen(word), end = strlen(".gguf");
+    return strchr(word, '/') || (len > end && strcmp(word + len - end, ".gguf") == 0);
+}
+
+// A type is known by the compressor; a file is looked for where models are.
+static enum wl_status add_rival(json_t *list, const char *word, struct wl_err *err) {
+    char path[OS_PATH_BYTES];
+    enum wl_status status = WL_OK;
+    if (is_file_name(word)) {
+        status = catalog_resolve(NULL, word, path, err);
+        word = path;
+    } else if (strcmp(word, "auto") == 0) {
+        return WL_OK; // when the size is known
+    }
+    if (status == WL_OK) {
+        json_array_append_new(list, json_string(word));
+    }
+    return status;
+}
+
 static enum wl_status set_rivals(json_t *request, struct wl_err *err) {
     const char *text = GIVEN.rivals ? GIVEN.rivals : "auto";
-    json_t *list = json_array();
-    if (strcmp(text, "none") == 0 || strcmp(text, "auto") == 0) {
-        json_decref(list);
-        return WL_OK; // auto: when the size is known
+    if (strcmp(text, "none") == 0) {
+        return WL_OK;
     }
+    json_t *list = json_array();
     char *copy = strdup(text), *rest = NULL;
-    for (char *word = copy ? strtok_r(copy, ",", &rest) : NULL; word;
+    enum wl_status status = WL_OK;
+    for (char *word = copy ? strtok_r(copy, ",", &rest) : NULL; word && status == WL_OK;
          word = strtok_r(NULL, ",", &rest)) {
-        json_array_append_new(list, json_string(str_trim(word)));
+        status = add_rival(list, str_trim(word), err);
     }
     free(copy);
     set(request, "rivals", list);
-    return json_array_size(list) > 0
-               ? WL_OK
-               : wl_err_set(err, WL_USAGE, "--rivals: expected types, auto or none, found '%s'",
-                            text);
+    bool is_empty = json_array_size(list) == 0 && !compress_request_chooses_rivals();
+    return status == WL_OK && is_empty
+               ? wl_err_set(err, WL_USAGE,
+                            "--rivals: expected types, models, auto or none, found '%s'", text)
+               : status;
+}
+
+bool compress_request_chooses_rivals(void) {
+    const char *text = GIVEN.rivals ? GIVEN.rivals : "auto";
+    size_t len = strlen("auto");
+    for (const char *at = text; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, "auto", len) == 0 && (at[len] == ',' || at[len] == '\0')) {
+            return true;
+        }
+    }
+    return false;
 }
 
 enum wl_status compress_request_make(const struct cli_context *context,

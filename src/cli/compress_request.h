@@ -38,5 +38,7 @@ enum wl_status compress_request_check(struct wl_err *err);
 enum wl_status compress_request_make(const struct cli_context *context,
                                      const struct compress_paths *paths, json_t **request,
                                      struct wl_err *err);
+// Whether --rivals wants types that suit the result's size.
+bool compress_request_chooses_rivals(void);
 
 #endif

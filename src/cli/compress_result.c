@@ -254,23 +254,50 @@ static void print_allocation(const json_t *result) {
     }
 }
 
+static void print_spread_cell(const json_t *speed, const char *key) {
+    double ms = number(json_object_get(speed, key), "median");
+    if (isfinite(ms)) {
+        printf(" %9.4g", ms);
+    } else {
+        printf(" %9s", "-");
+    }
+}
+
+static void print_rival(const char *name, double bytes, const json_t *verdict,
+                        const json_t *speed) {
+    char size[UNITS_TEXT_BYTES];
+    printf("%-28.28s %10s", name, units_bytes(size, bytes));
+    print_spread_cell(speed, "prompt_ms");
+    print_spread_cell(speed, "decode_ms");
+    if (json_is_object(verdict)) {
+        printf(" %10.4g %6.1f %%\n", number(verdict, "kl_mean"),
+               100 * number(verdict, "top1_share"));
+    } else {
+        printf(" %10s %8s\n", "-", "-");
+    }
+}
+
 static void print_rivals(const json_t *result) {
     const json_t *rivals = json_object_get(result, "rivals");
-    char bytes[UNITS_TEXT_BYTES];
     if (json_array_size(rivals) == 0) {
         return;
     }
-    printf("\n%s%-24s %10s %10s %8s%s\n", term_bold(stdout), "BESIDE IT", "SIZE", "KL", "SAME",
-           term_reset(stdout));
-    const json_t *own = json_object_get(result, "verdict");
-    printf("%-24s %10s %10.4g %6.1f %%\n", "this file",
-           units_bytes(bytes, number(result, "out_bytes")), number(own, "kl_mean"),
-           100 * number(own, "top1_share"));
+    printf("\n%s%-28s %10s %9s %9s %10s %8s%s\n", term_bold(stdout), "BESIDE IT", "SIZE",
+           "PROMPT ms", "DECODE ms", "KL", "SAME", term_reset(stdout));
+    print_rival("this file", number(result, "out_bytes"), json_object_get(result, "verdict"),
+                json_object_get(result, "speed"));
+    print_rival("the original", number(json_object_get(result, "plan"), "in_bytes"), NULL,
+                json_object_get(result, "speed_original"));
     for (size_t i = 0; i < json_array_size(rivals); i++) {
-        const json_t *rival = json_array_get(rivals, i), *v = json_object_get(rival, "verdict");
-        printf("the original in %-8s %10s %10.4g %6.1f %%\n", wl_json_opt_string(rival, "type", ""),
-               units_bytes(bytes, number(rival, "bytes")), number(v, "kl_mean"),
-               100 * number(v, "top1_share"));
+        const json_t *rival = json_array_get(rivals, i);
+        print_rival(wl_json_opt_string(rival, "name", "?"), number(rival, "bytes"),
+                    json_object_get(rival, "verdict"), json_object_get(rival, "speed"));
+    }
+    for (size_t i = 0; i < json_array_size(rivals); i++) {
+        const char *refusal = wl_json_opt_string(json_array_get(rivals, i), "refusal", "");
+        if (refusal[0]) {
+            printf("  not compared: %s\n", refusal);
+        }
     }
 }
 

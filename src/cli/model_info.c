@@ -111,12 +111,19 @@ static void print_measured(const json_t *measured) {
 }
 
 static void print_rivals(const json_t *rivals) {
-    char clean[32], bytes[UNITS_TEXT_BYTES];
+    char clean[64], bytes[UNITS_TEXT_BYTES];
     for (size_t i = 0; i < json_array_size(rivals); i++) {
         const json_t *rival = json_array_get(rivals, i);
-        gguf_clean_text(clean, sizeof clean, wl_json_opt_string(rival, "type", "?"));
-        printf("  beside it       the original in %s: %s, KL %.4g\n", clean,
-               units_bytes(bytes, number(rival, "bytes")), number(rival, "kl_mean"));
+        gguf_clean_text(clean, sizeof clean, wl_json_opt_string(rival, "name", "?"));
+        double kl = number(rival, "kl_mean"), ratio = number(rival, "decode_ratio");
+        printf("  beside it       %s: %s", clean, units_bytes(bytes, number(rival, "bytes")));
+        if (isfinite(kl)) {
+            printf(", KL %.4g", kl);
+        }
+        if (isfinite(ratio)) {
+            printf(", decode x%.3g", ratio);
+        }
+        putchar('\n');
     }
 }
 

@@ -1,23 +1,16 @@
 #include "compressor/costs_time.h"
 
-#include <stdlib.h>
-
+#include "compressor/quantile.h"
 #include "os/clock.h"
 
 enum { N_WARM = 16, N_TOKENS = 256, MAX_PASSES = 25 };
 
 // A small model is done in less than the machine's next interruption: it is asked again until this
 // much time was spent.
-static const double ENOUGH_S = 0.2;
-
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
+static const double ENOUGH_S = 0.2, LOWER_QUARTILE = 0.25;
 
 double costs_typical(double *values, size_t n) {
-    qsort(values, n, sizeof *values, by_size);
-    return values[(n - 1) / 4];
+    return quantile_in_place(values, n, LOWER_QUARTILE);
 }
 
 struct run {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compressor/quantile.h"
 #include "os/clock.h"
 
 enum { N_TIMED = 3, N_ROUNDS = 5, SIDE_BEFORE = 0, SIDE_AFTER = 1 };
@@ -111,19 +112,6 @@ static enum wl_status time_picture(struct judging *j, const char *path, struct w
     return status;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n) {
-    if (n == 0) {
-        return NAN;
-    }
-    qsort(values, n, sizeof *values, by_size);
-    return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
-}
-
 // ---- both ----
 
 static enum wl_status open_judging(struct judging *j, const char *before, const char *after,
@@ -183,8 +171,8 @@ enum wl_status eye_judge(struct eye_result *result, const char *before, const ch
     if (status == WL_OK && j.n_tokens > 0) {
         finish(&j, result);
     }
-    result->encode_s_before = median(j.seconds[SIDE_BEFORE], j.n_times);
-    result->encode_s_after = median(j.seconds[SIDE_AFTER], j.n_times);
+    result->encode_s_before = quantile_in_place(j.seconds[SIDE_BEFORE], j.n_times, 0.5);
+    result->encode_s_after = quantile_in_place(j.seconds[SIDE_AFTER], j.n_times, 0.5);
     for (int side = 0; side < 2; side++) {
         eye_look_close(&j.looks[side]);
         free(j.tokens[side].x);

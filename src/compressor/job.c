@@ -34,6 +34,7 @@ static const struct {
     [JOB_VERIFY] = {"verifying", "verifying", 10, job_verify},
     [JOB_ENCODER] = {"image encoder", "encoder", 15, job_encoder},
     [JOB_RIVALS] = {"the original at lower bits", "rivals", 10, job_rivals},
+    [JOB_SPEED] = {"speeds, in turns", "speeds", 10, job_speed},
 };
 
 // ---- progress ----
@@ -70,7 +71,8 @@ static bool is_stage_asked(const struct job *job, int stage) {
     case JOB_DISTILL: return wl_json_opt_double(job->request, "lora_seconds", 0) > 0;
     case JOB_TYPES: return job_is_asked(job, "type");
     case JOB_ENCODER: return job_is_asked(job, "mmproj_out");
-    case JOB_RIVALS: return json_array_size(json_object_get(job->request, "rivals")) > 0;
+    case JOB_RIVALS:
+    case JOB_SPEED: return json_array_size(json_object_get(job->request, "rivals")) > 0;
     default: return true;
     }
 }
@@ -225,6 +227,9 @@ static enum wl_status make_and_judge(struct job *job, struct wl_err *err) {
     }
     if (status == WL_OK) {
         status = run_stage(job, JOB_RIVALS, err);
+    }
+    if (status == WL_OK) {
+        status = run_stage(job, JOB_SPEED, err);
     }
     if (status != WL_OK) {
         return status;

@@ -12,7 +12,8 @@
 //   types       other tensor types
 //   encoder     the image encoder, a file of its own
 //   verify      how far the result is from the original; over the floor: less is cut, and again
-//   rivals      the original at lower bits, at about the same size
+//   rivals      the original at lower bits, at about the same size, and models that the user named
+//   speeds      of all of them, in turns
 #ifndef WATTLAW_COMPRESSOR_JOB_H
 #define WATTLAW_COMPRESSOR_JOB_H
 
@@ -44,7 +45,8 @@
 //   floor              mean KL in nats that the result may have; absent: no floor
 //   rounds             how often less is cut when the floor is missed, 3
 //   joules_per_s, n_prompt, n_decode        what a budget in joules is worked out with
-//   rivals             [type, ...]: the original in these types is judged beside it
+//   rivals             [type or file, ...]: the original in these types, and these files, are judged
+//                      and timed beside it; of a file with other tokens only the time is told
 //   export             file for the calibration text as a training set
 //   threads, seed, force
 //   fresh              bool: what lies in the work folder is not gone on with

@@ -27,6 +27,7 @@ enum job_stage {
     JOB_VERIFY,
     JOB_ENCODER,
     JOB_RIVALS,
+    JOB_SPEED,
     JOB_STAGES,
 };
 
@@ -97,8 +98,13 @@ enum wl_status job_compare(struct job *job, const char *changed, const int32_t *
                            struct verify_result *out, struct wl_err *err);
 json_t *job_verdict_json(const struct verify_result *verdict);
 
-// ---- job_beside.c
+// ---- job_encoder.c
 enum wl_status job_encoder(struct job *job, struct wl_err *err);
+
+// ---- job_rivals.c
 enum wl_status job_rivals(struct job *job, struct wl_err *err);
+
+// ---- job_speed.c
+enum wl_status job_speed(struct job *job, struct wl_err *err);
 
 #endif

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "compressor/quantile.h"
+
 enum wl_status verify_tally_init(struct verify_tally *tally, size_t n_sequences, size_t n_tokens,
                                  struct wl_err *err) {
     *tally = (struct verify_tally){
@@ -81,20 +83,6 @@ static double divergence(const struct verify_sums *sums) {
     return sums->kl;
 }
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-// Linear between order statistics (type 7).
-static double quantile(const double *sorted, size_t n, double share) {
-    double at = share * (double)(n - 1);
-    size_t below = (size_t)at;
-    size_t above = below + 1 < n ? below + 1 : below;
-    return sorted[below] + (at - (double)below) * (sorted[above] - sorted[below]);
-}
-
 static void add_images(const struct verify_tally *tally, struct verify_result *out) {
     double n = 0;
     double kl = 0;
@@ -112,15 +100,15 @@ void verify_tally_result(struct verify_tally *tally, struct verify_result *out) 
     struct mean kl = mean_of(tally, divergence);
     struct mean ratio = mean_of(tally, both);
     double n = (double)tally->n;
-    qsort(tally->kl, tally->n, sizeof *tally->kl, compare);
+    double kl_median = quantile_in_place(tally->kl, tally->n, 0.5);
     *out = (struct verify_result){
         .n = tally->n,
         .original = {nll_original.mean, nll_original.sem},
         .changed = {nll_changed.mean, nll_changed.sem},
         .kl_mean = kl.mean,
         .kl_sem = kl.sem,
-        .kl_median = quantile(tally->kl, tally->n, 0.5),
-        .kl_p99 = quantile(tally->kl, tally->n, 0.99),
+        .kl_median = kl_median,
+        .kl_p99 = quantile_in_place(tally->kl, tally->n, 0.99),
         .kl_max = tally->kl[tally->n - 1],
         .top1_share = (double)tally->n_same_top / n,
         .rest_mass = tally->rest_mass / n,

@@ -188,6 +188,24 @@ ok 'and a report' test -s report/report.html
 expect_code 0 'the file says where it comes from' "$WATTLAW" models --info sealed.gguf --json
 expect_json 'and what it kept' '"kl_mean" in json.dumps(d) and "in.gguf" in json.dumps(d)'
 
+# What a user could take instead: other types, and a model of the user's own.
+printf 'no model' >none.gguf
+expect_code 0 'judges and times what could be taken instead' "$WATTLAW" compress in.gguf -o beside.gguf \
+    --tokens 1500 --threads 1 --width 128 --floor none --check 0 --rivals "Q8_0,./in.gguf,./none.gguf" --json
+expect_json 'in types' \
+    'd["rivals"][0]["name"] == "the original in Q8_0" and d["rivals"][0]["verdict"]["kl_mean"] > 0'
+expect_json 'the same model is no distance away' \
+    'd["rivals"][1]["is_file"] and abs(d["rivals"][1]["verdict"]["kl_mean"]) < 1e-6'
+expect_json 'of a file that is no model it is said' \
+    'd["rivals"][2]["verdict"] is None and "none.gguf" in d["rivals"][2]["refusal"] and d["rivals"][2]["speed"] is None'
+expect_json 'each with a time for a token, in as many rounds' \
+    'all(s["n"] == d["speed"]["n"] >= 3 and 0 < s["decode_ms"]["low"] <= s["decode_ms"]["median"] <= s["decode_ms"]["high"]
+         for s in [d["speed"], d["speed_original"], d["rivals"][0]["speed"], d["rivals"][1]["speed"]])'
+expect_json 'the original has the speed of the original' 'd["speed_original"]["prompt_ratio"] == {"median": 1, "low": 1, "high": 1}'
+expect_code 2 'a rival that is nothing' "$WATTLAW" compress in.gguf -o no.gguf --tokens 1500 --rivals Q99 --check 0 -q
+expect_err_grep 'says what there is' "rival 'Q99' is no file.*expected one of F32"
+expect_code 1 'a rival that is not there' "$WATTLAW" compress in.gguf -o no.gguf --rivals ./absent.gguf -q
+
 # The built-in model, trained: its answers can be judged.
 builtin=$WATTLAW_SOURCE_DIR/models/builtin/builtin.gguf
 if [ -f "$builtin" ]; then

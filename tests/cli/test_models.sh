@@ -112,7 +112,8 @@ certified small.gguf '{"schema_version": 1, "made_by": "wattlaw 9", "source": {"
     "verdict": {"kl_mean": 0.07, "kl_sem": 0.01, "n": 500, "top1_share": 0.9},
     "measured": {"decode_tok_s": {"before": 10, "after": 25, "ratio": 2.5, "low": 2.4, "high": 2.6, "n": 9, "is_resolved": true},
         "energy_net_j": {"before": 3, "after": 1, "ratio": 0.3, "low": 0.1, "high": 4, "n": 9, "is_resolved": false}},
-    "rivals": [{"type": "Q4_K", "bytes": 2000, "kl_mean": 0.03}]}          '
+    "rivals": [{"name": "the original in Q4_K", "bytes": 2000, "kl_mean": 0.03, "decode_ratio": 2.125},
+        {"name": "other\u001b[31m.gguf", "bytes": 1000, "kl_mean": null}]}          '
 expect_code 0 'tells about one model' "$WATTLAW" models --info small.gguf
 expect_grep 'where it comes from' 'from  *big?\[31m.gguf$'
 expect_no_grep 'without acting on the terminal' $'\033'
@@ -120,7 +121,8 @@ expect_grep 'what went' 'block weights  *4K -> 1K'
 expect_grep 'what was kept' 'KL divergence  *0.07 nats per token .*same token 90.0 %'
 expect_grep 'what it saves' 'decode tok/s  *10 -> 25 (x2.5; 95 % x2.4 to x2.6, n=9)'
 expect_grep 'what nobody knows' 'net energy J  *unresolved'
-expect_grep 'what it is compared with' 'the original in Q4_K: .* KL 0.03'
+expect_grep 'what it is compared with' 'the original in Q4_K: .* KL 0.03, decode x2.12$'
+expect_grep 'and what cannot be' 'beside it  *other?\[31m.gguf: 1000 B$'
 expect_code 0 'in JSON' "$WATTLAW" models --info small.gguf --json
 expect_json 'with the certificate' 'd["certificate"]["grade"] == "good" and d["arch"] == "llama"'
 certified odd.gguf '[1, 2'

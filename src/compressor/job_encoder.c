@@ -1,5 +1,4 @@
-// What is made beside the compressed model: the image encoder of the pair, and rivals.
-#include <stdio.h>
+// The image encoder of the pair, made smaller beside the text model.
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,79 +7,6 @@
 #include "compressor/eye.h"
 #include "compressor/job_state.h"
 #include "compressor/retype.h"
-
-enum { MAX_RIVALS = 8 };
-
-// ---- rivals ----
-
-struct part_of_stage { // one of several equal parts, for progress
-    struct job *job;
-    size_t index, n;
-};
-
-static bool part_goes_on(void *context, double share_done) {
-    const struct part_of_stage *part = context;
-    return job_go_on(part->job, ((double)part->index + share_done) / (double)part->n);
-}
-
-static enum wl_status make_rival(struct part_of_stage *part, const char *type_name,
-                                 const char *path, struct wl_err *err) {
-    struct retype_result retyped = {0};
-    struct retype_options options = {.keeps_order = true,
-                                     .scratch_dir = part->job->work.path,
-                                     .go_on = part_goes_on,
-                                     .context = part};
-    enum wl_status status = retype_parse(type_name, &options.type, err);
-    if (status == WL_OK) {
-        status = retype_run(part->job->path, path, &options, &retyped, err);
-    }
-    retype_result_release(&retyped);
-    return status;
-}
-
-static enum wl_status judge_rival(struct part_of_stage *part, const char *type_name, json_t *rivals,
-                                  struct wl_err *err) {
-    struct job *job = part->job;
-    struct verify_result verdict;
-    char name[64], path[OS_PATH_BYTES];
-    uint64_t bytes = 0;
-    snprintf(name, sizeof name, "rival-%.16s.gguf", type_name);
-    enum wl_status status = work_file(&job->work, name, path, err);
-    if (status == WL_OK && !os_exists(path)) {
-        status = make_rival(part, type_name, path, err);
-    }
-    if (status == WL_OK) {
-        status = os_file_size(path, &bytes, err);
-    }
-    if (status == WL_OK) {
-        status = job_compare(job, path, NULL, part_goes_on, part, &verdict, err);
-    }
-    if (status == WL_OK) {
-        json_array_append_new(rivals, json_pack("{s:s, s:s, s:I, s:o}", "type", type_name, "path",
-                                                path, "bytes", (json_int_t)bytes, "verdict",
-                                                job_verdict_json(&verdict)));
-    }
-    return status;
-}
-
-enum wl_status job_rivals(struct job *job, struct wl_err *err) {
-    const json_t *types = json_object_get(job->request, "rivals");
-    struct part_of_stage part = {.job = job, .n = json_array_size(types)};
-    json_t *rivals = json_array();
-    enum wl_status status =
-        part.n <= MAX_RIVALS ? WL_OK
-                             : wl_err_set(err, WL_LIMIT, "rivals: expected at most %d, found %zu",
-                                          MAX_RIVALS, part.n);
-    for (; part.index < part.n && status == WL_OK; part.index++) {
-        const char *type = json_string_value(json_array_get(types, part.index));
-        status = type ? judge_rival(&part, type, rivals, err)
-                      : wl_err_set(err, WL_INPUT, "rivals: expected names of types");
-    }
-    json_object_set_new(job->result, "rivals", rivals);
-    return status;
-}
-
-// ---- image encoder ----
 
 static const double PICTURES_HELD_OUT = 0.25, ENCODER_HEAL_SHARE = 0.1;
 
