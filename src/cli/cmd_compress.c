@@ -14,6 +14,7 @@
 #include "catalog/catalog.h"
 #include "cli/command.h"
 #include "cli/compress_certificate.h"
+#include "cli/compress_page.h"
 #include "cli/compress_recipe.h"
 #include "cli/compress_request.h"
 #include "cli/compress_result.h"
@@ -256,21 +257,46 @@ static enum wl_status seal(struct compress *compress, struct wl_err *err) {
                : status;
 }
 
-static enum wl_status show(const struct compress *compress, struct wl_err *err) {
+static void print_report_paths(bool has_page, bool has_study) {
+    if (has_page || has_study) {
+        putchar('\n');
+    }
+    if (has_page) {
+        printf("report: %s/%s\n", GIVEN.report, COMPRESS_PAGE_NAME);
+    }
+    if (has_study) {
+        printf("report: %s/report.html\n", GIVEN.report);
+    }
+}
+
+static enum wl_status show(const struct compress *compress, bool has_page, struct wl_err *err) {
     struct compress_view view = view_of(compress, compress->result);
     if (compress->context->common.json) {
         return print_document(&view, err);
     }
     compress_result_print(&view);
-    if (!compress->measured) {
-        return WL_OK;
+    enum wl_status status = WL_OK;
+    if (compress->measured) {
+        putchar('\n');
+        status = study_result_print(compress->context, compress->measured, err);
     }
-    putchar('\n');
-    enum wl_status status = study_result_print(compress->context, compress->measured, err);
     if (status == WL_OK && GIVEN.report) {
-        printf("\nreport: %s/report.html\n", GIVEN.report);
+        print_report_paths(has_page, compress->measured != NULL);
     }
     return status;
+}
+
+// A page that cannot be written is told after the result, which took longer to make.
+static enum wl_status tell(const struct compress *compress, struct wl_err *err) {
+    struct compress_view view = view_of(compress, compress->result);
+    struct wl_err page_err;
+    enum wl_status page = WL_OK;
+    if (GIVEN.report) {
+        page = compress_page_write(&view, GIVEN.report, compress->measured != NULL, &page_err);
+    }
+    enum wl_status status = show(compress, page == WL_OK, err);
+    return status == WL_OK && page != WL_OK ? wl_err_set(err, page, "%s", page_err.message)
+                                            : status;
 }
 
 static enum wl_status finish(struct compress *compress, struct wl_err *err) {
@@ -294,7 +320,7 @@ static enum wl_status finish(struct compress *compress, struct wl_err *err) {
         json_object_set_new(compress->result, "refusal", json_string(err->message));
     }
     struct wl_err other;
-    enum wl_status status = show(compress, &other);
+    enum wl_status status = tell(compress, &other);
     return status == WL_OK ? verdict : wl_err_set(err, status, "%s", other.message);
 }
 
@@ -398,7 +424,8 @@ const struct cli_command CMD_compress = {
         "original at lower bits, which costs nothing. When the floor is missed less is cut, up to "
         "three times; then nothing is written (exit code 4). After that both are measured side by "
         "side, with questions (--check-tasks) if there are any. All this is written into the file "
-        "('wattlaw models --info OUT').\n\n"
+        "('wattlaw models --info OUT'); --report DIR puts it on a page with pictures, too "
+        "(compression.html), also when the floor was missed.\n\n"
         "Interrupted, the same command goes on where it stopped (OUT.work). Start from weights of "
         "8 "
         "bits or more. IN may be a name that 'wattlaw models' lists.",

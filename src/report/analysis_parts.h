@@ -1,8 +1,11 @@
-// Inside report/analysis*.c only: the pictures of the page.
+// Inside report only: parts of the page.
 #ifndef WATTLAW_REPORT_ANALYSIS_PARTS_H
 #define WATTLAW_REPORT_ANALYSIS_PARTS_H
 
 #include "report/analysis.h"
+
+// The sentences, and the four pictures of the whole model.
+void analysis_overview(struct buf *out, const struct report_analysis *analysis);
 
 void analysis_heat_plot(struct buf *out, const struct report_analysis *analysis);
 void analysis_influence_plot(struct buf *out, const struct report_analysis *analysis);

@@ -4,38 +4,13 @@
 
 #include "base/units.h"
 #include "report/analysis_parts.h"
+#include "report/block_axis.h"
 #include "report/html.h"
 #include "report/svg.h"
 
-enum { MAX_TICKS = 12, LABEL_BYTES = 16, N_SHADES = 6 };
+enum { N_SHADES = 6 };
 static const double LEAST = 1e-5; // of what is drawn on a log axis
 static const double BAR = 0.38;   // half of a bar's width, in blocks
-
-// ---- the axis of blocks ----
-
-struct block_axis {
-    double at[MAX_TICKS];
-    char text[MAX_TICKS][LABEL_BYTES];
-    const char *label[MAX_TICKS];
-    struct svg_axis axis;
-};
-
-// Every block a place, from half a place before the first to half a place
-// behind the last.
-static void block_axis_init(struct block_axis *b, uint32_t n_layer) {
-    uint32_t stride = (n_layer + MAX_TICKS - 1) / MAX_TICKS;
-    b->axis = (struct svg_axis){.title = "Block",
-                                .min = -0.5,
-                                .max = (double)n_layer - 0.5,
-                                .ticks = b->at,
-                                .labels = b->label};
-    for (uint32_t i = 0; i < n_layer && b->axis.n_ticks < MAX_TICKS; i += stride) {
-        size_t k = b->axis.n_ticks++;
-        b->at[k] = i;
-        snprintf(b->text[k], LABEL_BYTES, "%" PRIu32, i);
-        b->label[k] = b->text[k];
-    }
-}
 
 // ---- heat ----
 
@@ -92,7 +67,6 @@ void analysis_heat_plot(struct buf *out, const struct report_analysis *a) {
                                .n_ticks = 4};
     struct block_axis y;
     struct svg_plot plot;
-    y = (struct block_axis){.axis = {0}};
     block_axis_init(&y, a->n_layer);
     buf_puts(out, "<figure>");
     html_element(out, "h3", NULL, "What fewer neurons would cost, block by block");
@@ -156,7 +130,7 @@ static void draw_bars(struct svg_plot *plot, const struct report_analysis *a,
 static void put_bars(struct buf *out, const struct report_analysis *a, const struct bars *bars) {
     static const char *const ROLE[] = {"base", "vs"};
     struct svg_legend legend[2];
-    struct block_axis x = {.axis = {0}};
+    struct block_axis x;
     struct svg_plot plot;
     double low, high = highest(a, bars, &low);
     block_axis_init(&x, a->n_layer);

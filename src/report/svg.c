@@ -144,6 +144,14 @@ static double py(const struct svg_plot *plot, double y) {
     return to_pixel(&plot->y, y);
 }
 
+double svg_pixel_x(const struct svg_plot *plot, double x) {
+    return px(plot, x);
+}
+
+double svg_pixel_y(const struct svg_plot *plot, double y) {
+    return py(plot, y);
+}
+
 // ---- frame ----
 
 static size_t longest_label(const struct ticks *ticks) {
@@ -345,6 +353,15 @@ void svg_whisker(struct svg_plot *plot, const char *css, double x, double low, d
         buf_printf(
             plot->out, "<path class=\"whisker %s\" d=\"M%.1f %.1fV%.1fM%.1f %.1fh6M%.1f %.1fh6\"/>",
             css, at, py(plot, low), py(plot, high), at - 3, py(plot, low), at - 3, py(plot, high));
+    }
+}
+
+void svg_whisker_across(struct svg_plot *plot, const char *css, double y, double low, double high) {
+    if (isfinite(y) && isfinite(low) && isfinite(high)) {
+        double at = py(plot, y);
+        buf_printf(
+            plot->out, "<path class=\"whisker %s\" d=\"M%.1f %.1fH%.1fM%.1f %.1fv6M%.1f %.1fv6\"/>",
+            css, px(plot, low), at, px(plot, high), px(plot, low), at - 3, px(plot, high), at - 3);
     }
 }
 

@@ -55,6 +55,10 @@ void svg_open(struct svg_plot *plot, struct buf *out, const char *id, const char
               const struct svg_legend *legend, size_t n_legend);
 void svg_close(struct svg_plot *plot);
 
+// Where a point is, in the drawing's own units.
+double svg_pixel_x(const struct svg_plot *plot, double x);
+double svg_pixel_y(const struct svg_plot *plot, double y);
+
 void svg_line(struct svg_plot *plot, const char *css, const double *xs, const double *ys, size_t n);
 void svg_band(struct svg_plot *plot, const char *css, const struct svg_band_point *points,
               size_t n);
@@ -62,6 +66,8 @@ void svg_band(struct svg_plot *plot, const char *css, const struct svg_band_poin
 void svg_dot(struct svg_plot *plot, const char *css, double x, double y, double radius,
              const char *tip);
 void svg_whisker(struct svg_plot *plot, const char *css, double x, double low, double high);
+// The same lying, of a range in x.
+void svg_whisker_across(struct svg_plot *plot, const char *css, double y, double low, double high);
 void svg_rule(struct svg_plot *plot, const char *css, double y); // a horizontal line
 // A vertical line, and the strip between two; what lies outside the plotting area is left out.
 void svg_vertical(struct svg_plot *plot, const char *css, double x);
