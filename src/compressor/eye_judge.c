@@ -2,46 +2,21 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "compressor/eye_both.h"
 #include "compressor/quantile.h"
 #include "os/clock.h"
 
-enum { N_TIMED = 3, N_ROUNDS = 5, SIDE_BEFORE = 0, SIDE_AFTER = 1 };
-
-struct tokens { // of one picture
-    float *x;
-    size_t n, width, capacity;
-};
+enum { N_TIMED = 3, N_ROUNDS = 5 };
 
 struct judging {
-    struct eye_look looks[2];
-    struct tokens tokens[2];
+    struct eye_both both;
     size_t n_embd;
     double error, spread, cosines, *sum, *sum_of_squares;
     size_t n_tokens;
     double seconds[2][N_TIMED * N_ROUNDS];
     size_t n_times;
 };
-
-static enum wl_status see(void *context, const struct eye_sight *sight, struct wl_err *err) {
-    struct tokens *tokens = context;
-    size_t n = tokens->n + sight->n_rows;
-    if (n > tokens->capacity) {
-        float *larger = n <= SIZE_MAX / sizeof(float) / sight->width
-                            ? realloc(tokens->x, n * sight->width * sizeof *larger)
-                            : NULL;
-        if (!larger) {
-            return wl_err_set(err, WL_MEMORY, "no memory for %zu tokens", n);
-        }
-        tokens->x = larger;
-        tokens->capacity = n;
-    }
-    memcpy(tokens->x + tokens->n * sight->width, sight->x,
-           sight->n_rows * sight->width * sizeof *tokens->x);
-    tokens->n = n;
-    return WL_OK;
-}
 
 // ---- what the text model gets ----
 
@@ -61,25 +36,10 @@ static void add_token(struct judging *j, const float *a, const float *b) {
 }
 
 static enum wl_status compare_picture(struct judging *j, const char *path, struct wl_err *err) {
-    enum wl_status status = WL_OK;
-    for (int side = 0; side < 2 && status == WL_OK; side++) {
-        struct mtmd_input_chunks *chunks;
-        j->tokens[side].n = 0;
-        j->looks[side].parts = EYE_TOKENS;
-        status = eye_look_picture(&j->looks[side], path, &chunks, err);
-        if (status == WL_OK) {
-            status = eye_look_encode(&j->looks[side], chunks, err);
-            mtmd_input_chunks_free(chunks);
-        }
-    }
-    if (status == WL_OK && j->tokens[0].n != j->tokens[1].n) {
-        status = wl_err_set(err, WL_FAILED,
-                            "picture '%.300s' is %zu tokens to the original encoder and %zu to "
-                            "the new one",
-                            path, j->tokens[0].n, j->tokens[1].n);
-    }
-    for (size_t i = 0; status == WL_OK && i < j->tokens[0].n; i++) {
-        add_token(j, j->tokens[0].x + i * j->n_embd, j->tokens[1].x + i * j->n_embd);
+    enum wl_status status = eye_both_encode(&j->both, path, err);
+    for (size_t i = 0; status == WL_OK && i < j->both.n_tokens; i++) {
+        add_token(j, j->both.rows[EYE_BEFORE].x + i * j->n_embd,
+                  j->both.rows[EYE_AFTER].x + i * j->n_embd);
     }
     return status;
 }
@@ -90,14 +50,14 @@ static enum wl_status time_picture(struct judging *j, const char *path, struct w
     struct mtmd_input_chunks *chunks[2] = {NULL, NULL};
     enum wl_status status = WL_OK;
     for (int side = 0; side < 2 && status == WL_OK; side++) {
-        j->looks[side].parts = 0;
-        status = eye_look_picture(&j->looks[side], path, &chunks[side], err);
+        j->both.looks[side].parts = 0;
+        status = eye_look_picture(&j->both.looks[side], path, &chunks[side], err);
     }
     for (int round = -1; round < N_ROUNDS && status == WL_OK; round++) { // the first warms up
         for (int turn = 0; turn < 2 && status == WL_OK; turn++) {
             int side = (turn + round) & 1; // who is first changes
             int64_t begin_ns = os_now_ns();
-            status = eye_look_encode(&j->looks[side], chunks[side], err);
+            status = eye_look_encode(&j->both.looks[side], chunks[side], err);
             if (round >= 0) {
                 j->seconds[side][j->n_times] = (double)(os_now_ns() - begin_ns) * 1e-9;
             }
@@ -126,15 +86,7 @@ static enum wl_status open_judging(struct judging *j, const char *before, const 
     if (!j->sum || !j->sum_of_squares) {
         return wl_err_set(err, WL_MEMORY, "no memory to compare tokens");
     }
-    enum wl_status status = WL_OK;
-    for (int side = 0; side < 2 && status == WL_OK; side++) {
-        j->looks[side] = (struct eye_look){.path = side == SIDE_BEFORE ? before : after,
-                                           .see = see,
-                                           .see_context = &j->tokens[side],
-                                           .watch = watch};
-        status = eye_look_open(&j->looks[side], text->vocabulary, &look_options, err);
-    }
-    return status;
+    return eye_both_open(&j->both, before, after, text, &look_options, watch, err);
 }
 
 static void finish(const struct judging *j, struct eye_result *result) {
@@ -171,12 +123,9 @@ enum wl_status eye_judge(struct eye_result *result, const char *before, const ch
     if (status == WL_OK && j.n_tokens > 0) {
         finish(&j, result);
     }
-    result->encode_s_before = quantile_in_place(j.seconds[SIDE_BEFORE], j.n_times, 0.5);
-    result->encode_s_after = quantile_in_place(j.seconds[SIDE_AFTER], j.n_times, 0.5);
-    for (int side = 0; side < 2; side++) {
-        eye_look_close(&j.looks[side]);
-        free(j.tokens[side].x);
-    }
+    result->encode_s_before = quantile_in_place(j.seconds[EYE_BEFORE], j.n_times, 0.5);
+    result->encode_s_after = quantile_in_place(j.seconds[EYE_AFTER], j.n_times, 0.5);
+    eye_both_close(&j.both);
     free(j.sum);
     free(j.sum_of_squares);
     return status;

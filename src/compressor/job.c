@@ -28,11 +28,11 @@ static const struct {
     [JOB_VOCABULARY] = {"vocabulary", "vocabulary", 2, job_trim_vocabulary},
     [JOB_ANALYSIS] = {"analysis", "analysis", 20, job_analyse},
     [JOB_COSTS] = {"costs on this machine", "costs", 10, job_measure_costs},
+    [JOB_ENCODER] = {"image encoder", "encoder", 15, job_encoder},
     [JOB_WALK] = {"blocks", "blocks", 40, job_walk},
     [JOB_DISTILL] = {"distilling", "distilling", 0, job_distill},
     [JOB_TYPES] = {"tensor types", "types", 5, job_retype},
     [JOB_VERIFY] = {"verifying", "verifying", 10, job_verify},
-    [JOB_ENCODER] = {"image encoder", "encoder", 15, job_encoder},
     [JOB_RIVALS] = {"the original at lower bits", "rivals", 10, job_rivals},
     [JOB_SPEED] = {"speeds, in turns", "speeds", 10, job_speed},
 };
@@ -214,16 +214,14 @@ static void finish_result(struct job *job, const char *refusal) {
 }
 
 static enum wl_status make_and_judge(struct job *job, struct wl_err *err) {
-    static const enum job_stage BEFORE[] = {JOB_TEXT, JOB_VOCABULARY, JOB_ANALYSIS, JOB_COSTS};
+    static const enum job_stage BEFORE[] = {JOB_TEXT, JOB_VOCABULARY, JOB_ANALYSIS, JOB_COSTS,
+                                            JOB_ENCODER};
     enum wl_status status = WL_OK;
     for (size_t i = 0; i < sizeof BEFORE / sizeof BEFORE[0] && status == WL_OK; i++) {
         status = run_stage(job, BEFORE[i], err);
     }
     if (status == WL_OK) {
         status = make_until_good(job, err);
-    }
-    if (status == WL_OK) {
-        status = run_stage(job, JOB_ENCODER, err);
     }
     if (status == WL_OK) {
         status = run_stage(job, JOB_RIVALS, err);
@@ -295,6 +293,7 @@ static void close_job(struct job *job) {
     analysis_release(&job->analysis);
     trim_result_release(&job->trim);
     compress_calib_release(&job->calib);
+    free(job->changed_embeddings);
     compress_source_close(&job->source);
     json_decref(job->seconds);
     json_decref(job->result);

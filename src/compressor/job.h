@@ -6,11 +6,11 @@
 //   vocabulary  tokens that are never used go
 //   analysis    what each part is worth, and
 //   costs       what it costs on this machine: only where the budget asks for them
+//   encoder     the image encoder, a file of its own; the verdict is about both
 //   plan        what becomes of each block
 //   walk        blocks made narrower, repaired, healed one by one
 //   distill     all of them together
 //   types       other tensor types
-//   encoder     the image encoder, a file of its own
 //   verify      how far the result is from the original; over the floor: less is cut, and again
 //   rivals      the original at lower bits, at about the same size, and models that the user named
 //   speeds      of all of them, in turns
@@ -45,7 +45,8 @@
 //   floor              mean KL in nats that the result may have; absent: no floor
 //   rounds             how often less is cut when the floor is missed, 3
 //   joules_per_s, n_prompt, n_decode        what a budget in joules is worked out with
-//   rivals             [type or file, ...]: the original in these types, and these files, are judged
+//   rivals             [type or file, ...]: the original in these types, and these files, are
+//   judged
 //                      and timed beside it; of a file with other tokens only the time is told
 //   export             file for the calibration text as a training set
 //   threads, seed, force

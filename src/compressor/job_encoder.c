@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "compressor/calib_read.h"
 #include "compressor/eye.h"
+#include "compressor/eye_renew.h"
 #include "compressor/job_state.h"
 #include "compressor/retype.h"
 
@@ -43,16 +44,21 @@ static json_t *encoder_json(const struct eye_result *r) {
                      wl_json_real(r->encode_s_after), "layers", layers);
 }
 
-static enum wl_status shrink_encoder(struct job *job, const struct calib_documents *documents,
+// [pictures->n] their files; the caller frees the list.
+static enum wl_status list_pictures(const struct calib_pictures *pictures, const char ***out,
+                                    struct wl_err *err) {
+    *out = calloc(pictures->n + 1, sizeof **out);
+    if (!*out) {
+        return wl_err_set(err, WL_MEMORY, "no memory for %zu pictures", pictures->n);
+    }
+    for (size_t i = 0; i < pictures->n; i++) {
+        (*out)[i] = pictures->items[i].path;
+    }
+    return WL_OK;
+}
+
+static enum wl_status shrink_encoder(struct job *job, const char *const *paths, size_t n,
                                      struct wl_err *err) {
-    size_t n = documents->pictures.n;
-    const char **paths = calloc(n + 1, sizeof *paths);
-    if (!paths) {
-        return wl_err_set(err, WL_MEMORY, "no memory for %zu pictures", n);
-    }
-    for (size_t i = 0; i < n; i++) {
-        paths[i] = documents->pictures.items[i].path;
-    }
     struct eye_result result = {0};
     struct eye_options options = {
         .text_path = job->path,
@@ -82,24 +88,43 @@ static enum wl_status shrink_encoder(struct job *job, const struct calib_documen
         status = work_finish(&job->work, "encoder", encoder_json(&result), err);
     }
     eye_result_release(&result);
-    free(paths);
     return status;
+}
+
+// Held-out questions as they are asked with the new encoder: the verdict is about both files.
+static enum wl_status renew_text(struct job *job, const char *const *paths, size_t n,
+                                 struct wl_err *err) {
+    struct compress_text text = calib_part_text(&job->calib.held_out);
+    struct text_watch watch = {.go_on = job_go_on, .context = job, .share_done = 1};
+    struct eye_renew options = {.text_path = job->path,
+                                .before = wl_json_opt_string(job->request, "mmproj", ""),
+                                .after = wl_json_opt_string(job->request, "mmproj_out", ""),
+                                .pictures = paths,
+                                .n_pictures = n,
+                                .image_max_tokens =
+                                    (int32_t)wl_json_opt_i64(job->request, "image_max_tokens", 0),
+                                .threads = (int32_t)wl_json_opt_i64(job->request, "threads", 0),
+                                .watch = &watch};
+    return eye_renew(&options, &text, &job->changed_embeddings, err);
 }
 
 enum wl_status job_encoder(struct job *job, struct wl_err *err) {
     struct calib_documents documents;
+    const char **paths = NULL;
     bool is_there = work_result(&job->work, "encoder") &&
                     os_exists(wl_json_opt_string(job->request, "mmproj_out", ""));
-    enum wl_status status = WL_OK;
-    if (!is_there) {
-        status = read_pictures(job, &documents, err);
-        if (status == WL_OK) {
-            status = shrink_encoder(job, &documents, err);
-        }
-        calib_documents_release(&documents);
+    enum wl_status status = read_pictures(job, &documents, err);
+    if (status == WL_OK) {
+        status = list_pictures(&documents.pictures, &paths, err);
+    }
+    if (status == WL_OK && !is_there) {
+        status = shrink_encoder(job, paths, documents.pictures.n, err);
     }
     if (status == WL_OK) {
         json_object_set(job->result, "encoder", (json_t *)work_result(&job->work, "encoder"));
+        status = renew_text(job, paths, documents.pictures.n, err);
     }
+    free(paths);
+    calib_documents_release(&documents);
     return status;
 }

@@ -355,7 +355,7 @@ json_t *job_verdict_json(const struct verify_result *v) {
                      wl_json_real(v->lost_mass));
 }
 
-enum wl_status job_compare(struct job *job, const char *changed, const int32_t *new_ids,
+enum wl_status job_compare(struct job *job, const struct job_changed *changed,
                            bool (*go_on)(void *, double), void *context, struct verify_result *out,
                            struct wl_err *err) {
     struct compress_text text = calib_part_text(&job->calib.held_out);
@@ -363,18 +363,19 @@ enum wl_status job_compare(struct job *job, const char *changed, const int32_t *
                                      .threads =
                                          (int32_t)wl_json_opt_i64(job->request, "threads", 0),
                                      .scratch_dir = job->work.path,
-                                     .new_ids = new_ids,
+                                     .new_ids = changed->new_ids,
+                                     .changed_embeddings = changed->embeddings,
                                      .go_on = go_on,
                                      .context = context};
     bool is_done = true;
     enum wl_status status =
-        compress_verify(job->path, changed, &text, &options, out, &is_done, err);
+        compress_verify(job->path, changed->path, &text, &options, out, &is_done, err);
     return status == WL_OK && !is_done ? job_interrupted(job, err) : status;
 }
 
 enum wl_status job_verify(struct job *job, struct wl_err *err) {
-    enum wl_status status =
-        job_compare(job, job->made.path, job->trim.new_ids, job_go_on, job, &job->verdict, err);
+    struct job_changed made = {job->made.path, job->trim.new_ids, job->changed_embeddings};
+    enum wl_status status = job_compare(job, &made, job_go_on, job, &job->verdict, err);
     if (status == WL_OK) {
         json_object_set_new(job->result, "verdict", job_verdict_json(&job->verdict));
     }

@@ -104,7 +104,8 @@ static enum wl_status judge(struct rival *rival, json_t **verdict, json_t **refu
     struct verify_result result;
     enum wl_status status = rival->is_file ? check_tokens(rival, err) : WL_OK;
     if (status == WL_OK) {
-        status = job_compare(rival->job, rival->path, NULL, rival_goes_on, rival, &result, err);
+        struct job_changed changed = {.path = rival->path}; // with the original's encoder
+        status = job_compare(rival->job, &changed, rival_goes_on, rival, &result, err);
     }
     bool is_refused =
         rival->is_file && (status == WL_INPUT || status == WL_UNSUPPORTED || status == WL_LIMIT);

@@ -21,11 +21,11 @@ enum job_stage {
     JOB_VOCABULARY,
     JOB_ANALYSIS,
     JOB_COSTS,
+    JOB_ENCODER,
     JOB_WALK,
     JOB_DISTILL,
     JOB_TYPES,
     JOB_VERIFY,
-    JOB_ENCODER,
     JOB_RIVALS,
     JOB_SPEED,
     JOB_STAGES,
@@ -42,9 +42,10 @@ struct job {
     struct work work;
     struct interrupt interrupt;
 
-    struct calib calib;      // tokens of the original; `calibration` follows a trimmed vocabulary
-    struct trim_result trim; // new_ids is NULL while the vocabulary is whole
-    struct job_file base;    // the original, or that with fewer tokens: what the walk begins with
+    struct calib calib;        // tokens of the original; `calibration` follows a trimmed vocabulary
+    float *changed_embeddings; // of held-out pictures, by the new image encoder; NULL: the same
+    struct trim_result trim;   // new_ids is NULL while the vocabulary is whole
+    struct job_file base;      // the original, or that with fewer tokens: what the walk begins with
     struct compress_source source; // of base
     struct analysis analysis;      // no layers: not needed
     struct costs costs;
@@ -92,8 +93,13 @@ enum wl_status job_walk(struct job *job, struct wl_err *err);
 enum wl_status job_distill(struct job *job, struct wl_err *err);
 enum wl_status job_retype(struct job *job, struct wl_err *err);
 enum wl_status job_verify(struct job *job, struct wl_err *err);
-// Another file against the original, on the held-out text.
-enum wl_status job_compare(struct job *job, const char *changed, const int32_t *new_ids,
+struct job_changed { // a file that is compared with the original
+    const char *path;
+    const int32_t *new_ids;  // NULL: the same tokens
+    const float *embeddings; // of pictures; NULL: the same
+};
+// On the held-out text.
+enum wl_status job_compare(struct job *job, const struct job_changed *changed,
                            bool (*go_on)(void *context, double share_done), void *context,
                            struct verify_result *out, struct wl_err *err);
 json_t *job_verdict_json(const struct verify_result *verdict);

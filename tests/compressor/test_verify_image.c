@@ -1,6 +1,8 @@
 // The verdict on text with pictures: what plain sums over libllama's own logits find, with the same
 // embeddings or the changed model's own; only text is judged; what does not fit is said.
 #include "compressor/calib.h"
+#include "compressor/calib_read.h"
+#include "compressor/eye_renew.h"
 #include "compressor/verify.h"
 #include "image_text_test.h"
 
@@ -181,6 +183,44 @@ static void says_what_is_wrong(const struct compress_text *text) {
     unlink(narrow);
 }
 
+// The text as made with one encoder becomes, bit for bit, what the other one makes of it.
+static void renews_embeddings(const struct compress_text *text, const float *changed,
+                              size_t n_embd) {
+    struct calib_documents documents;
+    struct wl_err err = {0};
+    calib_documents_init(&documents);
+    documents.pictures.is_looked_into = true;
+    CHECK_OK(calib_read_tasks(&documents, panel_tasks, &err), err);
+    size_t n = documents.pictures.n;
+    const char **paths = calloc(n + 1, sizeof *paths);
+    for (size_t i = 0; i < n; i++) {
+        paths[i] = documents.pictures.items[i].path;
+    }
+    struct text_watch watch = {0};
+    struct eye_renew options = {.text_path = original,
+                                .before = mmproj,
+                                .after = coarse_mmproj,
+                                .pictures = paths,
+                                .n_pictures = n,
+                                .image_max_tokens = 72,
+                                .threads = 1,
+                                .watch = &watch};
+    float *renewed = NULL;
+    CHECK_OK(eye_renew(&options, text, &renewed, &err), err);
+    size_t n_bytes = text->n_image_tokens * n_embd * sizeof *renewed;
+    CHECK(renewed && memcmp(renewed, changed, n_bytes) == 0);
+    CHECK(renewed && memcmp(renewed, text->embeddings, n_bytes) != 0);
+    free(renewed);
+    options.n_pictures = 1; // most of the text's are not there
+    CHECK(eye_renew(&options, text, &renewed, &err) == WL_FAILED && !renewed);
+    CHECK(message_has(&err, "image tokens of the calibration text"));
+    struct compress_text none = {0};
+    CHECK_OK(eye_renew(&options, &none, &renewed, &err), err);
+    CHECK(!renewed);
+    free(paths);
+    calib_documents_release(&documents);
+}
+
 int main(void) {
     test_path(original, source_dir(), "models/builtin/builtin.gguf");
     test_path(coarse, source_dir(), "models/builtin/builtin-q8_0.gguf");
@@ -200,6 +240,7 @@ int main(void) {
     is_what_plain_sums_find(&text, coarse, text.embeddings);
     is_what_plain_sums_find(&text, coarse, changed);
     only_pictures_changed(&text, 256);
+    renews_embeddings(&text, changed, 256);
     without_pictures();
     says_what_is_wrong(&text);
     compress_calib_release(&calib);
