@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/units.h"
 #include "report/figures.h"
 
 enum {
@@ -142,8 +143,12 @@ double compression_figure(const json_t *object, const char *key, double low, dou
 void compression_name(char out[COMPRESSION_NAME_BYTES], const char *text); // cut, and valid UTF-8
 void compression_types_read(const json_t *json, struct compression_types *out);
 
-// ---- compression_words.c
-enum { COMPRESSION_SENTENCE_BYTES = 480, COMPRESSION_SENTENCES = 8 };
+// ---- compression_words.c, compression_rivals.c
+enum {
+    COMPRESSION_SENTENCE_BYTES = 480,
+    COMPRESSION_SENTENCES = 8,
+    COMPRESSION_PHRASE_BYTES = 200
+};
 struct compression_words {
     char text[COMPRESSION_SENTENCES][COMPRESSION_SENTENCE_BYTES];
     size_t n;
@@ -152,8 +157,15 @@ void compression_say_outcome(const struct compression *c, struct compression_wor
 // How it stands beside the rivals.
 void compression_say_rivals(const struct compression *c, struct compression_words *out);
 void compression_say_blocks(const struct compression *c, struct compression_words *out);
+void compression_say(struct compression_words *out, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 char *compression_kl_text(char out[FIGURE_BYTES], double kl);
 bool compression_has_interval(const struct compression_verdict *verdict);
+// "0.0084 nats per token (95 % 0 to 0.0227)".
+const char *compression_divergence(char out[COMPRESSION_PHRASE_BYTES],
+                                   const struct compression_verdict *verdict);
+// "51 % less", of a ratio.
+const char *compression_difference(char out[UNITS_TEXT_BYTES], double ratio);
 
 // ---- the parts of the page, in their order
 void compression_summary(struct buf *out, const struct compression *c); // compression_tables.c
@@ -167,7 +179,7 @@ void compression_types_table(struct buf *out, const struct compression *c);
 void compression_rounds(struct buf *out, const struct compression *c);
 void compression_method(struct buf *out, const struct compression *c); // compression_method.c
 
-// ---- compression_plots.c
+// ---- compression_plots.c, compression_block_plots.c
 void compression_size_plot(struct buf *out, const struct compression *c);
 void compression_decode_plot(struct buf *out, const struct compression *c);
 // `id` makes the elements' ids unique.

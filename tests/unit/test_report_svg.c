@@ -17,6 +17,7 @@
 #include "report/html.h"
 #include "report/sha256.h"
 #include "report/svg.h"
+#include "report/svg_names.h"
 
 static void ticks_are_round_and_cover(void **state) {
     (void)state;
@@ -69,6 +70,8 @@ static const char *draw(struct buf *out, double low, double high, const char *te
     svg_dot(&plot, "raw", NAN, 1, 3, text);
     svg_dot(&plot, "raw", 1, 1, 3, text);
     svg_whisker(&plot, "base", 1, NAN, 2);
+    svg_whisker_across(&plot, "base", 1, NAN, 2);
+    svg_whisker_across(&plot, "base", 1, 1, 2);
     svg_bar(&plot, "p0", 0, 1, 0, INFINITY, NULL);
     svg_rule(&plot, "limit", 1);
     svg_vertical(&plot, "exact", NAN);
@@ -116,6 +119,37 @@ static void marks_stay_within_the_axis(void **state) {
     assert_null(strstr(buf_text(&out), "gone"));
     assert_non_null(part);
     assert_non_null(strstr(part, right));
+    buf_release(&out);
+}
+
+// A name goes where it covers neither another one nor a dot or whisker; without room it is drawn
+// all the same.
+static void names_keep_apart(void **state) {
+    (void)state;
+    const struct svg_axis axis = {.title = "x", .min = 0, .max = 10};
+    const struct svg_name names[] = {
+        {5, 5, "first", NAN, NAN, NAN, NAN},     {5.4, 5, "second", NAN, NAN, NAN, NAN},
+        {10, 1, "at the edge", NAN, NAN, 0, 2},  {2, 8, "whisker", 1, 4, NAN, NAN},
+        {NAN, 1, "nowhere", NAN, NAN, NAN, NAN}, {3, 2, "<\xc3\xa4>", NAN, NAN, NAN, NAN}};
+    struct svg_name many[2 * SVG_MAX_NAMES];
+    struct svg_plot plot;
+    struct buf out;
+    buf_init(&out, 1 << 20);
+    svg_open(&plot, &out, "a", "t", "d", &axis, &axis, NULL, 0);
+    svg_names(&plot, names, 6);
+    const char *text = buf_text(&out);
+    assert_non_null(strstr(text, "\"legend end\" x=\"")); // the dot of the second is to the right
+    assert_non_null(strstr(text, ">first</text>"));
+    assert_non_null(strstr(text, ">at the edge</text>"));
+    assert_non_null(strstr(text, ">&lt;\xc3\xa4&gt;</text>"));
+    assert_null(strstr(text, "nowhere"));
+    assert_null(strstr(text, "nan"));
+    assert_non_null(strstr(text, "\"legend mid\"")); // beside its whisker: above or below
+    for (size_t i = 0; i < 2 * SVG_MAX_NAMES; i++) {
+        many[i] = names[0];
+    }
+    svg_names(&plot, many, 2 * SVG_MAX_NAMES);
+    svg_close(&plot);
     buf_release(&out);
 }
 
@@ -229,6 +263,7 @@ int main(void) {
         cmocka_unit_test(log_ticks_are_decades),
         cmocka_unit_test(bad_values_are_left_out),
         cmocka_unit_test(marks_stay_within_the_axis),
+        cmocka_unit_test(names_keep_apart),
         cmocka_unit_test(text_is_escaped),
         cmocka_unit_test(log_axis_of_tokens),
         cmocka_unit_test(names_are_made_harmless),
