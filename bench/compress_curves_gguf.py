@@ -84,8 +84,9 @@ class Gguf:
         return total
 
     def shapes(self):
-        """A short name for the sizes and types of all tensors: what speed depends on."""
-        told = repr(sorted((name, shape, kind) for name, shape, kind, *_ in self.tensors))
+        """A short name for the sizes and types of all matrices: what speed depends on."""
+        told = repr(sorted((name, shape, kind) for name, shape, kind, *_ in self.tensors
+                           if len(shape) > 1))
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
     def write(self, path):

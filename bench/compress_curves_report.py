@@ -9,7 +9,7 @@ KEY = ('model', 'method', 'ratio', 'seed', 'settings')  # of a point
 # 97.5 % quantiles of Student's t by degrees of freedom; more than ten are taken as ten
 T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 COLOURS = {'magnitude': '#999999', 'wanda': '#e69f00', 'depth': '#cc79a7', 'cut': '#56b4e9',
-           'closed': '#0072b2', 'local': '#009e73', 'lora': '#d55e00'}
+           'closed': '#0072b2', 'local': '#009e73', 'lora': '#d55e00', 'full': '#000000'}
 # figure -> (heading, whether the axis is logarithmic)
 CURVES = {'kl': ('KL divergence, nats per token', True),
           'ppl_ratio': ('perplexity, times the original', True),
@@ -17,7 +17,10 @@ CURVES = {'kl': ('KL divergence, nats per token', True),
           'task_text': ('right answers, text', False),
           'task_panel': ('right answers, panels', False),
           'prompt_ratio': ('prompt speed, times the original', False),
-          'decode_ratio': ('decoding speed, times the original', False)}
+          'decode_ratio': ('decoding speed, times the original', False),
+          'cpu_auc_pct_s_ratio': ('CPU area under the curve, times the original', False),
+          'ram_auc_mib_s_ratio': ('RAM area under the curve, times the original', False),
+          'energy_net_j_ratio': ('net energy (estimated), times the original', False)}
 
 
 def read_lines(path):
@@ -97,7 +100,10 @@ COLUMNS = (('cut %', 'share_removed', '{:.1f}', 100), ('KL', 'kl', '{:.4f}', 1),
            ('text right %', 'task_text', '{:.1f}', 100),
            ('panel right %', 'task_panel', '{:.1f}', 100),
            ('MB', 'file_bytes', '{:.2f}', 1e-6), ('prompt x', 'prompt_ratio', '{:.2f}', 1),
-           ('decode x', 'decode_ratio', '{:.2f}', 1), ('RSS MB', 'rss_bytes', '{:.1f}', 1e-6))
+           ('decode x', 'decode_ratio', '{:.2f}', 1),
+           ('CPU AUC x', 'cpu_auc_pct_s_ratio', '{:.2f}', 1),
+           ('RAM AUC x', 'ram_auc_mib_s_ratio', '{:.2f}', 1),
+           ('net energy x', 'energy_net_j_ratio', '{:.2f}', 1), ('RSS MB', 'rss_bytes', '{:.1f}', 1e-6))
 
 
 def table(all_groups):
