@@ -112,10 +112,10 @@ static int time_order(const struct compression_range *theirs, const struct compr
     return is_apart ? by_median : 0;
 }
 
-// The medians differ all the same.
-static bool is_doubtful(const struct compression_range *theirs,
-                        const struct compression_range *own) {
-    return order(theirs->median, own->median) != time_order(theirs, own);
+// The median is slower all the same.
+static bool is_maybe_slower(const struct compression_range *theirs,
+                            const struct compression_range *own) {
+    return order(theirs->median, own->median) > 0 && time_order(theirs, own) <= 0;
 }
 
 static int prompt_order(const struct compression_file *theirs, const struct compression_file *own) {
@@ -132,10 +132,6 @@ static int decode_order(const struct compression_file *theirs, const struct comp
 
 static const char *speed_words(const struct compression_file *theirs,
                                const struct compression_file *own) {
-    if (is_doubtful(&theirs->speed.prompt_ms, &own->speed.prompt_ms) ||
-        is_doubtful(&theirs->speed.decode_ms, &own->speed.decode_ms)) {
-        return "as fast as can be told from these rounds";
-    }
     return prompt_order(theirs, own) < 0 || decode_order(theirs, own) < 0 ? "faster" : "as fast";
 }
 
@@ -180,6 +176,12 @@ static void say_better(const struct compression *c, const struct compression_fil
             out,
             "%s is %s and %s: unless it is too slow (times were not measured), take it instead.",
             rival->name, size_words(c, rival), kl_words(c, rival));
+    } else if (is_maybe_slower(&rival->speed.prompt_ms, &c->own.speed.prompt_ms) ||
+               is_maybe_slower(&rival->speed.decode_ms, &c->own.speed.decode_ms)) {
+        compression_say(out,
+                        "%s is %s and %s; the rounds do not tell whether it is slower: if it is "
+                        "not, take it instead.",
+                        rival->name, size_words(c, rival), kl_words(c, rival));
     } else {
         compression_say(out, "%s is %s, %s and %s: take it instead.", rival->name,
                         size_words(c, rival), speed_words(rival, &c->own), kl_words(c, rival));

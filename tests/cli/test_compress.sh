@@ -124,10 +124,12 @@ ok 'and nothing on standard error' test ! -s "$ERR"
 
 rm out.gguf
 expect_code 4 'ends with 4 below the floor' \
-    "$WATTLAW" compress "${small[@]}" --width 32 --floor 1e-9 --method magnitude
+    "$WATTLAW" compress "${small[@]}" --width 32 --floor 1e-9 --method magnitude --report deep/refused
 expect_grep 'with the verdict all the same' 'the floor was missed, no file was written'
 expect_grep 'after less was cut three times' 'rounds .* 4: the floor was missed, less was cut'
 expect_err_grep 'says by how much' 'the floor is 1e-09'
+expect_grep 'and where the page is' '^report: deep/refused/compression.html$'
+ok 'which says so, too' grep -q 'Not written' deep/refused/compression.html
 ok 'and leaves no file' bash -c '! ls out.gguf out.gguf.unverified 2>/dev/null'
 expect_code 4 'in JSON too' \
     "$WATTLAW" compress "${small[@]}" --width 32 --floor 1e-9 --method magnitude --json
@@ -185,6 +187,8 @@ expect_code 0 'measures both' trusting_of_busy "$WATTLAW" compress in.gguf -o se
 expect_grep 'in a table' 'CPU AUC .*RAM AUC'
 expect_grep 'with the original at lower bits' 'the original in Q8_0'
 ok 'and a report' test -s report/report.html
+ok 'beside it a page of the compression' grep -q 'the original in Q8_0' report/compression.html
+ok 'which names it' grep -q 'href="report.html"' report/compression.html
 expect_code 0 'the file says where it comes from' "$WATTLAW" models --info sealed.gguf --json
 expect_json 'and what it kept' '"kl_mean" in json.dumps(d) and "in.gguf" in json.dumps(d)'
 
