@@ -352,6 +352,12 @@ void compress_result_print(const struct compress_view *view) {
     printf("  same token      %.1f %% of the likeliest next tokens, of %" PRId64
            " on held-out text\n",
            100 * number(v, "top1_share"), wl_json_opt_i64(v, "n", 0));
+    if (wl_json_opt_i64(v, "n_answers", 0) > 0) {
+        printf("  same answer     %.1f %% of %" PRId64 " answers of up to 24 tokens, the likeliest "
+               "at each step; %.1f %% of their tokens up to the first that differs\n",
+               100 * number(v, "exact_share"), wl_json_opt_i64(v, "n_answers", 0),
+               100 * number(v, "same_share"));
+    }
     print_allocation(r);
     print_distilled(r);
     print_sizes(stdout, plan, number(r, "out_bytes"), "");

@@ -12,7 +12,13 @@
 #include "compressor/retype.h"
 #include "compressor/target.h"
 
-enum { VERIFY_FIRST = 8, DISTILL_BATCH = 1024, DISTILL_RANK = 16, DISTILL_MAX_STEPS = 1000000 };
+enum {
+    VERIFY_FIRST = 8,
+    ANSWERS = 32,
+    DISTILL_BATCH = 1024,
+    DISTILL_RANK = 16,
+    DISTILL_MAX_STEPS = 1000000
+};
 static const double HELD_OUT =
     0.1; // of the calibration text: what repair and healing are judged on
 static const double DISTILL_RATE = 1e-3, DISTILL_FULL_RATE = 2e-3, DAMPING = 0.5, RIDGE = 1e-2,
@@ -344,15 +350,18 @@ static json_t *side_json(const struct verify_side *side) {
 }
 
 json_t *job_verdict_json(const struct verify_result *v) {
-    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "n",
-                     (json_int_t)v->n, "original", side_json(&v->original), "changed",
+    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:I, "
+                     "s:o, s:o}",
+                     "n", (json_int_t)v->n, "original", side_json(&v->original), "changed",
                      side_json(&v->changed), "kl_mean", wl_json_real(v->kl_mean), "kl_sem",
                      wl_json_real(v->kl_sem), "kl_median", wl_json_real(v->kl_median), "kl_p99",
                      wl_json_real(v->kl_p99), "kl_max", wl_json_real(v->kl_max), "top1_share",
                      wl_json_real(v->top1_share), "log_ppl_ratio", wl_json_real(v->log_ppl_ratio),
                      "log_ppl_ratio_sem", wl_json_real(v->log_ppl_ratio_sem), "n_image",
                      (json_int_t)v->n_image, "kl_image", wl_json_real(v->kl_image), "lost_mass",
-                     wl_json_real(v->lost_mass));
+                     wl_json_real(v->lost_mass), "n_answers", (json_int_t)v->n_answers,
+                     "exact_share", wl_json_real(v->exact_share), "same_share",
+                     wl_json_real(v->same_share));
 }
 
 enum wl_status job_compare(struct job *job, const struct job_changed *changed,
@@ -365,6 +374,7 @@ enum wl_status job_compare(struct job *job, const struct job_changed *changed,
                                      .scratch_dir = job->work.path,
                                      .new_ids = changed->new_ids,
                                      .changed_embeddings = changed->embeddings,
+                                     .n_answers = changed->n_answers,
                                      .go_on = go_on,
                                      .context = context};
     bool is_done = true;
@@ -374,7 +384,7 @@ enum wl_status job_compare(struct job *job, const struct job_changed *changed,
 }
 
 enum wl_status job_verify(struct job *job, struct wl_err *err) {
-    struct job_changed made = {job->made.path, job->trim.new_ids, job->changed_embeddings};
+    struct job_changed made = {job->made.path, job->trim.new_ids, job->changed_embeddings, ANSWERS};
     enum wl_status status = job_compare(job, &made, job_go_on, job, &job->verdict, err);
     if (status == WL_OK) {
         json_object_set_new(job->result, "verdict", job_verdict_json(&job->verdict));

@@ -97,6 +97,7 @@ struct job_changed { // a file that is compared with the original
     const char *path;
     const int32_t *new_ids;  // NULL: the same tokens
     const float *embeddings; // of pictures; NULL: the same
+    size_t n_answers;        // that both write, 0: none
 };
 // On the held-out text.
 enum wl_status job_compare(struct job *job, const struct job_changed *changed,

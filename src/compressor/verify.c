@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "compressor/text_model.h"
+#include "compressor/verify_greedy.h"
 #include "compressor/verify_record.h"
 #include "compressor/verify_tally.h"
 #include "os/file.h"
@@ -22,6 +23,7 @@ struct verify {
     struct verify_shape shape;
     struct verify_record record;
     struct verify_tally tally;
+    struct verify_greedy greedy;
     FILE *scratch;
     bool *is_left_out;           // [n_sequences]
     uint32_t n_embd;             // of the original; the width of image tokens
@@ -298,6 +300,7 @@ static enum wl_status prepare(struct verify *v, struct wl_err *err) {
     }
     if (status == WL_OK) {
         status = choose_sequences(v, err);
+        verify_greedy_choose(&v->greedy, v->text, v->is_left_out, v->options->n_answers);
     }
     if (status == WL_OK) {
         status = verify_record_init(&v->record, &v->shape, err);
@@ -315,6 +318,9 @@ static enum wl_status run_original(struct verify *v, const char *path, struct wl
     }
     if (status == WL_OK) {
         status = run_sequences(v, ORIGINAL, err);
+    }
+    if (status == WL_OK) {
+        status = verify_greedy_write(&v->greedy, &v->model, err);
     }
     if (status == WL_OK && fflush(v->scratch) != 0) {
         status = wl_err_errno(err, errno, "cannot write the scratch file in '%s'",
@@ -359,6 +365,9 @@ static enum wl_status run_changed(struct verify *v, const char *path, struct wl_
     if (status == WL_OK) {
         status = run_sequences(v, CHANGED, err);
     }
+    if (status == WL_OK) {
+        status = verify_greedy_follow(&v->greedy, &v->model, &v->shape, err);
+    }
     text_model_unload(&v->model);
     return status;
 }
@@ -396,6 +405,7 @@ enum wl_status compress_verify(const char *original_path, const char *changed_pa
     }
     if (status == WL_OK) {
         verify_tally_result(&v.tally, out);
+        verify_greedy_result(&v.greedy, out);
         out->n_left_out = v.n_gone;
         *is_done = true;
     }

@@ -21,6 +21,8 @@
 enum {
     VERIFY_TOP = 64,
     VERIFY_WHOLE_VOCABULARY = 2048,
+    VERIFY_MAX_ANSWERS = 64,
+    VERIFY_ANSWER_TOKENS = 24, // the longest
 };
 
 struct verify_side {
@@ -39,6 +41,10 @@ struct verify_result {
     double rest_mass;                                  // mean of the bucket
     double lost_mass;                                  // mean of the tokens that are gone
     double log_ppl_ratio, log_ppl_ratio_sem;           // changed - original, paired
+    // What both write, always the likeliest token, behind the first half of as many sequences:
+    // answers that are the same to the end, and tokens up to the first that differs. NaN: none.
+    size_t n_answers;
+    double exact_share, same_share;
 };
 
 struct verify_options {
@@ -52,6 +58,7 @@ struct verify_options {
     // What the changed model's own image encoder gives for the same pictures, as text->embeddings;
     // NULL: the same.
     const float *changed_embeddings;
+    size_t n_answers;                                // that both write; 0: none
     bool (*go_on)(void *context, double share_done); // false: cancelled
     void *context;
 };

@@ -98,6 +98,7 @@ static size_t plain_tokens(const char *model_path, const char *text, int32_t *ou
 }
 
 static uint32_t first_judged = 1; // what is asked for as `skip`
+static size_t n_answers;
 
 struct sample {
     int32_t tokens[MAX_TEXT];
@@ -150,6 +151,7 @@ static enum wl_status verify(const char *a, const char *b, const struct compress
                                      .threads = 1,
                                      .scratch_dir = scratch,
                                      .new_ids = new_ids,
+                                     .n_answers = n_answers,
                                      .go_on = look,
                                      .context = &l};
     enum wl_status status = compress_verify(a, b, text, &options, out, &is_done, err);
@@ -228,6 +230,63 @@ static void is_what_plain_sums_find(void) {
     CHECK(r.log_ppl_ratio_sem < r.original.nll_sem); // paired
     printf("built-in against Q8_0: KL %.3g +- %.1g (plain sums %.3g), top-1 %.1f %%\n", r.kl_mean,
            r.kl_sem, total / (double)n, 100 * r.top1_share);
+}
+
+// ---- what both write
+
+// The likeliest tokens behind tokens [n], which get longer; each step computes all of them anew.
+static size_t plain_write(struct plain *p, int32_t *tokens, size_t n, size_t n_more) {
+    const struct llama_vocab *vocab = llama_model_get_vocab(p->model);
+    for (size_t i = 0; i < n_more; i++) {
+        double *log_p = plain_log_p(p, tokens, n + i);
+        const double *last = log_p + (n + i - 1) * (size_t)p->n_vocab;
+        int32_t top = 0;
+        for (int32_t id = 1; id < p->n_vocab; id++) {
+            top = last[id] > last[top] ? id : top;
+        }
+        tokens[n + i] = top;
+        free(log_p);
+        if (llama_vocab_is_eog(vocab, top)) {
+            return i + 1;
+        }
+    }
+    return n_more;
+}
+
+static void answers_are_those_that_both_write(void) {
+    enum { LENGTH = 60, N = 5 };
+    static struct sample s;
+    struct verify_result r;
+    struct wl_err err = {0};
+    size_t n_exact = 0, n_same = 0, n_written = 0;
+    make_sample(&s, original, LENGTH, N, 1);
+    struct plain a = plain_open(original), b = plain_open(coarse);
+    for (size_t i = 0; i < N; i++) {
+        int32_t x[LENGTH], y[LENGTH];
+        memcpy(x, s.tokens + i * LENGTH, sizeof x);
+        memcpy(y, x, sizeof y);
+        size_t n = plain_write(&a, x, LENGTH / 2, VERIFY_ANSWER_TOKENS), same = 0;
+        plain_write(&b, y, LENGTH / 2, n);
+        while (same < n && x[LENGTH / 2 + same] == y[LENGTH / 2 + same]) {
+            same++;
+        }
+        n_exact += same == n;
+        n_same += same;
+        n_written += n;
+    }
+    plain_close(&a);
+    plain_close(&b);
+    n_answers = VERIFY_MAX_ANSWERS; // more than there are
+    CHECK_OK(verify(original, coarse, &s.text, NULL, &r, &err), err);
+    printf("%zu of %d answers are the same, %zu of %zu tokens\n", n_exact, N, n_same, n_written);
+    CHECK(r.n_answers == N && fabs(r.exact_share - (double)n_exact / N) < 1e-9);
+    CHECK(fabs(r.same_share - (double)n_same / (double)n_written) < 1e-9);
+    n_answers = 2;
+    CHECK_OK(verify(original, original, &s.text, NULL, &r, &err), err);
+    CHECK(r.n_answers == 2 && r.exact_share == 1 && r.same_share == 1);
+    n_answers = 0;
+    CHECK_OK(verify(original, original, &s.text, NULL, &r, &err), err);
+    CHECK(r.n_answers == 0 && isnan(r.exact_share) && isnan(r.same_share));
 }
 
 // ---- llama.cpp's own tool, where it is there
@@ -438,6 +497,7 @@ int main(void) {
     test_folder(scratch);
     no_difference_to_itself(original);
     is_what_plain_sums_find();
+    answers_are_those_that_both_write();
     is_what_llama_perplexity_finds();
     tokens_that_are_gone();
     one_sequence_has_no_error();
