@@ -82,7 +82,7 @@ static void put_distilled(struct buf *out, const struct compression *c) {
     snprintf(note, sizeof note, "%s tokens in %s%s", units_params(tokens, c->distilled.n_tokens),
              units_seconds(time, c->distilled.seconds),
              c->distilled.is_kept ? "" : "; no better, not kept");
-    put_gain(out, "All blocks together", "KL divergence, nats per token", c->distilled.kl_before,
+    put_gain(out, "All blocks together", "KL divergence", c->distilled.kl_before,
              c->distilled.kl_after, note);
 }
 
