@@ -105,7 +105,8 @@ const struct poptOption COMPRESS_OPTIONS[] = {
      "what to judge and time beside it: types of the original such as Q8_0,Q4_K, auto (default), "
      "models such as ./smaller.gguf, or none",
      "LIST"},
-    {"report", 0, POPT_ARG_STRING, &GIVEN.report, 0, "folder for the report of the check", "DIR"},
+    {"report", 0, POPT_ARG_STRING, &GIVEN.report, 0,
+     "folder for a page about the compression and the report of the check", "DIR"},
     {"export-recipe", 0, POPT_ARG_STRING, &GIVEN.recipe, 0,
      "folder for a training set and a script, for healing on a machine with a GPU", "DIR"},
     {"method", 0, POPT_ARG_STRING, &GIVEN.method, 0,

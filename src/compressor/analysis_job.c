@@ -8,8 +8,7 @@
 #include "compressor/analysis.h"
 #include "compressor/analysis_text.h"
 #include "compressor/calib.h"
-#include "compressor/pack.h"
-#include "compressor/relabel.h"
+#include "compressor/source_json.h"
 #include "os/clock.h"
 #include "worker/interrupt.h"
 
@@ -118,44 +117,9 @@ static enum wl_status walk(struct analysis_job *job, struct wl_err *err) {
 
 // ---- the answer ----
 
-static uint64_t elements(const struct analysis_job *job, const char *const *names) {
-    uint64_t n = 0;
-    for (uint32_t layer = 0; layer < job->source.n_layer; layer++) {
-        for (size_t i = 0; names[i]; i++) {
-            const struct gguf_tensor *tensor =
-                compress_source_tensor(&job->source, (int32_t)layer, names[i]);
-            n += tensor ? tensor->n_elements : 0;
-        }
-    }
-    return n;
-}
-
-static enum wl_status model_json(const struct analysis_job *job, json_t **out, struct wl_err *err) {
-    static const char *const FFN[] = {"ffn_gate.weight", "ffn_up.weight", "ffn_down.weight", NULL};
-    static const char *const ATTENTION[] = {"attn_q.weight", "attn_k.weight", "attn_v.weight",
-                                            "attn_output.weight", NULL};
-    const struct compress_source *source = &job->source;
-    struct block_shape shape;
-    const char *flexible = "";
-    if (relabel_find(&source->file, &flexible, NULL) != WL_OK) {
-        flexible = "";
-    }
-    enum wl_status status = compress_source_shape(source, 0, &shape, err);
-    if (status == WL_OK) {
-        *out = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "file_bytes",
-                         (json_int_t)source->file.file_bytes, "n_embd", (json_int_t)source->n_embd,
-                         "n_vocab", (json_int_t)source->n_vocab, "n_head", (json_int_t)shape.n_head,
-                         "n_head_kv", (json_int_t)shape.n_head_kv, "n_ff", (json_int_t)shape.n_ff,
-                         "step", (json_int_t)pack_step(source), "ffn_weights",
-                         (json_int_t)elements(job, FFN), "attention_weights",
-                         (json_int_t)elements(job, ATTENTION), "flexible", flexible);
-    }
-    return status;
-}
-
 static enum wl_status answer(const struct analysis_job *job, json_t **result, struct wl_err *err) {
     json_t *model = NULL;
-    enum wl_status status = model_json(job, &model, err);
+    enum wl_status status = compress_source_json(&job->source, &model, err);
     if (status == WL_OK) {
         *result =
             json_pack("{s:o, s:o, s:o}", "model", model, "analysis", analysis_json(&job->analysis),

@@ -7,6 +7,7 @@
 #include "compressor/job_estimate.h"
 #include "compressor/job_state.h"
 #include "compressor/pack.h"
+#include "compressor/source_json.h"
 #include "os/file.h"
 
 enum { KL_TOKENS = 1024, PROMPT_TOKENS = 128, DECODE_TOKENS = 16, COST_ROUNDS = 5 };
@@ -58,7 +59,10 @@ enum wl_status job_analyse(struct job *job, struct wl_err *err) {
         }
     }
     json_object_set(job->result, "analysis", (json_t *)work_result(&job->work, "analysis"));
-    return WL_OK;
+    json_t *model = NULL;
+    enum wl_status status = compress_source_json(&job->source, &model, err);
+    json_object_set_new(job->result, "model", model);
+    return status;
 }
 
 enum wl_status job_measure_costs(struct job *job, struct wl_err *err) {

@@ -40,6 +40,7 @@ struct compression_verdict {
     double kl, kl_low, kl_high, kl_median, kl_p99;
     double n_image, kl_image;
     double top1_share, lost_mass;
+    double n_answers, exact_share, same_share; // that both write; 0: none
     double log_ppl_ratio, log_ppl_ratio_sem;
     double perplexity_before, perplexity_after;
 };

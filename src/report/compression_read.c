@@ -72,6 +72,9 @@ static void take_verdict(const json_t *json, struct compression_verdict *out) {
     out->n_image = count(json, "n_image");
     out->kl_image = figure(json, "kl_image");
     out->top1_share = compression_figure(json, "top1_share", 0, 1);
+    out->n_answers = count(json, "n_answers");
+    out->exact_share = compression_figure(json, "exact_share", 0, 1);
+    out->same_share = compression_figure(json, "same_share", 0, 1);
     out->lost_mass = compression_figure(json, "lost_mass", 0, 1);
     out->log_ppl_ratio = compression_figure(json, "log_ppl_ratio", -MOST_LOGARITHM, MOST_LOGARITHM);
     out->log_ppl_ratio_sem = compression_figure(json, "log_ppl_ratio_sem", 0, MOST_LOGARITHM);

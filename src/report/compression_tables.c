@@ -117,6 +117,13 @@ static void divergence_row(struct buf *out, const char *name, double kl) {
     buf_puts(out, "<td></td></tr>");
 }
 
+static void share_row(struct buf *out, const char *name, double share) {
+    open_row(out, name);
+    html_cell(out, "100 %%");
+    put_share(out, share);
+    buf_puts(out, "<td></td></tr>");
+}
+
 static void divergence_rows(struct buf *out, const struct compression_verdict *v) {
     open_row(out, "KL divergence, nats per token");
     html_cell(out, "0");
@@ -127,10 +134,13 @@ static void divergence_rows(struct buf *out, const struct compression_verdict *v
     if (v->n_image > 0) {
         divergence_row(out, "KL divergence with pictures", v->kl_image);
     }
-    open_row(out, "Same likeliest token");
-    html_cell(out, "100 %%");
-    put_share(out, v->top1_share);
-    buf_puts(out, "<td></td></tr>");
+    share_row(out, "Same likeliest token", v->top1_share);
+    if (v->n_answers > 0) {
+        char name[FIGURE_BYTES];
+        snprintf(name, sizeof name, "Same answer, of %.0f", v->n_answers);
+        share_row(out, name, v->exact_share);
+        share_row(out, "Tokens of answers up to the first that differs", v->same_share);
+    }
 }
 
 void compression_summary(struct buf *out, const struct compression *c) {

@@ -32,11 +32,13 @@ static json_t *speed(double prompt_ms, double decode_ms) {
 }
 
 static json_t *verdict(double kl, double sem) {
-    return json_pack("{s:i, s:{s:f}, s:{s:f}, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:n, s:f}",
+    return json_pack("{s:i, s:{s:f}, s:{s:f}, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:n, s:f, "
+                     "s:i, s:f, s:f}",
                      "n", 9000, "original", "perplexity", 8.5, "changed", "perplexity", 8.75,
                      "kl_mean", kl, "kl_sem", sem, "kl_median", kl / 10, "kl_p99", 3 * kl,
                      "top1_share", 0.94, "log_ppl_ratio", 0.03, "log_ppl_ratio_sem", 0.002,
-                     "n_image", 0, "kl_image", "lost_mass", 0.0);
+                     "n_image", 0, "kl_image", "lost_mass", 0.0, "n_answers", 32, "exact_share",
+                     0.8125, "same_share", 0.9375);
 }
 
 struct made_rival {
@@ -188,6 +190,8 @@ static void everything_is_told(void **state) {
         "1.33 of the original",
         "Neurons: 512 to 608 of 1024 stay, each block its own number.",
         "KV heads: 2 to 4 of 4 stay",
+        "Same answer, of 32",
+        "<td>81.2 %</td>",
         "Taken out whole: 1 of 5 blocks (2).",
         "0.09 nats per token were foretold before any healing (0.11 with",
         "do not add up to within 31 %",
