@@ -162,8 +162,9 @@ static enum wl_status fill_self(struct calib_maker *m, struct calib_part **parts
     if (!(m->shares[CALIB_SELF] > 0)) {
         return WL_OK;
     }
-    enum wl_status status =
-        text_model_start(&m->model, CALIB_AT_ONCE, m->max_length, m->options->threads, err);
+    uint32_t length = calib_self_length(m->max_length);
+    enum wl_status status = text_model_start(&m->model, calib_at_once(&m->model, length), length,
+                                             m->options->threads, err);
     for (int side = 0; side < n_sides && status == WL_OK; side++) {
         status = calib_fill_self(m, (enum calib_side)side, parts[side], &budgets[side], err);
     }

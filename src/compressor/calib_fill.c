@@ -212,12 +212,14 @@ enum wl_status calib_fill_self(struct calib_maker *m, enum calib_side side, stru
     size_t end = is_limited && part->n_tokens + budget->n_self < budget->n
                      ? part->n_tokens + budget->n_self
                      : budget->n;
+    uint32_t length = calib_self_length(m->max_length);
     struct calib_writer writer = {
         .model = &m->model,
+        .n_at_once = calib_at_once(&m->model, length),
         .chat = &m->chat,
         .documents = &m->documents,
         .starts = {&m->units[side][CALIB_SORT_TEXT], &m->units[side][CALIB_SORT_TASKS]},
-        .max_length = m->max_length,
+        .max_length = length,
         .next_document = &m->next_document,
         .seen = &m->seen,
         .share_per_token = SELF_WORK / m->work_total,

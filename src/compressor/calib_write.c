@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 // A start leaves room for at least so much of the model's own.
-enum { MIN_WRITTEN = 16, MAX_FRUITLESS = 512 };
+enum { MIN_WRITTEN = 16, MAX_FRUITLESS = 512, MIN_AT_ONCE = 2, MAX_CACHE_BYTES = 64 << 20 };
 
 struct writing {
     struct calib_tokens tokens;
@@ -24,9 +24,9 @@ struct writings {
     struct writing *items;
     size_t n, capacity;
     size_t n_taken;
-    size_t slots[CALIB_AT_ONCE]; // which item each sequence computes; FREE
-    size_t n_waiting;            // tokens of those not taken
-    size_t n_done;               // tokens of those taken
+    size_t slots[CALIB_MAX_AT_ONCE]; // which item each sequence computes; FREE
+    size_t n_waiting;                // tokens of those not taken
+    size_t n_done;                   // tokens of those taken
     size_t n_from_nothing, n_from_documents;
     size_t n_fruitless; // begun in vain, or the same as before, one after the other
 };
@@ -60,6 +60,16 @@ static bool see(struct calib_seen *seen, const struct calib_tokens *tokens) {
     }
     seen->hashes[seen->n++] = hash;
     return true;
+}
+
+uint32_t calib_at_once(const struct text_model *m, uint32_t max_length) {
+    uint64_t width =
+        (uint64_t)llama_model_n_embd(m->model) /
+        (uint64_t)(llama_model_n_head(m->model) > 0 ? llama_model_n_head(m->model) : 1);
+    uint64_t of_token = 2 * sizeof(uint16_t) * width * (uint64_t)llama_model_n_layer(m->model) *
+                        (uint64_t)llama_model_n_head_kv(m->model);
+    uint64_t n = of_token > 0 ? MAX_CACHE_BYTES / (of_token * max_length) : CALIB_MAX_AT_ONCE;
+    return n < MIN_AT_ONCE ? MIN_AT_ONCE : n > CALIB_MAX_AT_ONCE ? CALIB_MAX_AT_ONCE : (uint32_t)n;
 }
 
 // ---- the next token
@@ -206,7 +216,7 @@ static enum wl_status begin_in(struct calib_writer *w, struct writings *all, siz
 static size_t expect(const struct calib_writer *w, const struct writings *all) {
     size_t length = all->n_taken > 0 ? all->n_done / all->n_taken : w->max_length / 2;
     size_t n = all->n_waiting;
-    for (size_t slot = 0; slot < CALIB_AT_ONCE; slot++) {
+    for (size_t slot = 0; slot < w->n_at_once; slot++) {
         size_t n_written =
             all->slots[slot] != FREE ? all->items[all->slots[slot]].tokens.n : length;
         n += length > n_written ? length - n_written : 0;
@@ -217,7 +227,7 @@ static size_t expect(const struct calib_writer *w, const struct writings *all) {
 static enum wl_status begin_more(struct calib_writer *w, struct writings *all,
                                  const struct calib_part *part, size_t end, struct wl_err *err) {
     enum wl_status status = WL_OK;
-    for (size_t slot = 0; slot < CALIB_AT_ONCE && status == WL_OK; slot++) {
+    for (size_t slot = 0; slot < w->n_at_once && status == WL_OK; slot++) {
         while (all->slots[slot] == FREE && status == WL_OK && all->n_fruitless < MAX_FRUITLESS &&
                part->n_tokens + expect(w, all) < end) {
             status = begin_in(w, all, slot, err);
@@ -231,7 +241,7 @@ static enum wl_status begin_more(struct calib_writer *w, struct writings *all,
 // Puts what is not computed yet into the batch, as far as there is room.
 static uint32_t feed(struct calib_writer *w, struct writings *all) {
     uint32_t n = 0;
-    for (size_t slot = 0; slot < CALIB_AT_ONCE; slot++) {
+    for (size_t slot = 0; slot < w->n_at_once; slot++) {
         if (all->slots[slot] == FREE) {
             continue;
         }
@@ -275,7 +285,7 @@ static enum wl_status draw_next(struct calib_writer *w, struct writings *all, si
 
 static enum wl_status step(struct calib_writer *w, struct writings *all, struct wl_err *err) {
     enum wl_status status = text_model_run(w->model, err);
-    for (size_t slot = 0; slot < CALIB_AT_ONCE && status == WL_OK; slot++) {
+    for (size_t slot = 0; slot < w->n_at_once && status == WL_OK; slot++) {
         if (all->slots[slot] != FREE && all->items[all->slots[slot]].is_in_batch) {
             status = draw_next(w, all, slot, err);
         }
@@ -315,7 +325,7 @@ enum wl_status calib_write(struct calib_writer *w, struct calib_part *part, size
     double share_before = w->model->watch->share_done;
     size_t n_before = part->n_tokens;
     enum wl_status status = WL_OK;
-    for (size_t slot = 0; slot < CALIB_AT_ONCE; slot++) {
+    for (size_t slot = 0; slot < w->n_at_once; slot++) {
         all.slots[slot] = FREE;
     }
     while (status == WL_OK && part->n_tokens + 1 < end) {

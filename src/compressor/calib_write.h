@@ -11,10 +11,20 @@
 #include "compressor/calib_part.h"
 #include "compressor/calib_units.h"
 
-enum { CALIB_AT_ONCE = 8 }; // texts; text_model_start is told so
+enum { CALIB_MAX_AT_ONCE = 8, CALIB_SELF_LENGTH = 512 };
+
+// The longest text that the model writes where sequences may have `max_length` tokens.
+static inline uint32_t calib_self_length(uint32_t max_length) {
+    return max_length < CALIB_SELF_LENGTH ? max_length : CALIB_SELF_LENGTH;
+}
+
+// Texts at once: as many as have room in a moderate key and value cache, at least two: several at
+// once are computed in less time, but each needs memory beside the model's.
+uint32_t calib_at_once(const struct text_model *model, uint32_t max_length);
 
 struct calib_writer {
-    struct text_model *model; // started
+    struct text_model *model; // started with n_at_once sequences
+    uint32_t n_at_once;
     const struct calib_chat *chat;
     const struct calib_documents *documents;
     const struct calib_units *starts[2]; // of one side: text, tasks; drawn again and again

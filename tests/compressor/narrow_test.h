@@ -152,6 +152,65 @@ static inline void walk_write(struct walk *w, const char *path) {
     CHECK(is_done);
 }
 
+// A list with a value for each block has one for each that stays.
+static inline void check_list(const struct walk *w, const struct gguf_file *file,
+                              const struct gguf_kv *kv, uint64_t n_layer) {
+    static const char OWN[] = ".attention.sliding_window_pattern";
+    size_t len = sizeof OWN - 1;
+    bool is_list =
+        kv->is_array && kv->key_len > len && memcmp(kv->key + kv->key_len - len, OWN, len) == 0;
+    char key[128];
+    if (!is_list) {
+        CHECK(!kv->is_array || kv->n != w->plan.n_layer || n_layer == w->plan.n_layer);
+        return;
+    }
+    CHECK(kv->n == n_layer);
+    snprintf(key, sizeof key, "%.*s", (int)kv->key_len, kv->key);
+    for (uint32_t from = 0, to = 0; from < w->plan.n_layer; from++) {
+        struct block_shape shape;
+        if (!w->plan.layers[from].is_removed) {
+            CHECK(compress_source_shape(&w->source, from, &shape, NULL) == WL_OK);
+            CHECK(gguf_file_uint(file, key, to++, 99) == (shape.window > 0));
+        }
+    }
+}
+
+// What is told for each block is told for those that stay, the tables are the ones that were there
+// and no tensor is of a block beyond the last.
+static inline void check_whole(const struct walk *w, const char *path) {
+    struct gguf_file file;
+    struct wl_err err = {0};
+    char arch[64] = "", key[96];
+    CHECK_OK(gguf_file_open(&file, path, &err), err);
+    if (err.status != WL_OK) {
+        return;
+    }
+    gguf_file_string(&file, "general.architecture", arch, sizeof arch);
+    snprintf(key, sizeof key, "%s.block_count", arch);
+    uint64_t n_layer = gguf_file_uint(&file, key, 0, 0), n_stays = 0;
+    for (uint32_t i = 0; i < w->plan.n_layer; i++) {
+        n_stays += !w->plan.layers[i].is_removed;
+    }
+    CHECK(n_layer == n_stays);
+    for (uint64_t i = 0; i < file.n_kv; i++) {
+        const struct gguf_kv *kv = &file.kvs[i];
+        if (kv->key_len > strlen(arch) && memcmp(kv->key, arch, strlen(arch)) == 0) {
+            check_list(w, &file, kv, n_layer);
+        }
+    }
+    CHECK(w->source.is_tied == !tensor_of(&file, "output.weight"));
+    const struct gguf_tensor *a = tensor_of(&w->source.file, "rope_freqs.weight");
+    const struct gguf_tensor *b = tensor_of(&file, "rope_freqs.weight");
+    CHECK(!a == !b && (!a || !b ||
+                       (a->n_bytes == b->n_bytes && memcmp(bytes_of(&w->source.file, a),
+                                                           bytes_of(&file, b), a->n_bytes) == 0)));
+    for (uint64_t i = 0; i < file.n_tensors; i++) {
+        unsigned layer;
+        CHECK(sscanf(file.tensors[i].name, "blk.%u.", &layer) != 1 || layer < n_layer);
+    }
+    gguf_file_close(&file);
+}
+
 // Runs, writes to `out`, and compares what llama.cpp loads from there with what it loads from
 // `made`.
 static inline double walk_distance(struct walk *w) {
@@ -162,6 +221,7 @@ static inline double walk_distance(struct walk *w) {
     }
     CHECK(w->n_told == w->plan.n_layer);
     walk_write(w, out);
+    check_whole(w, out);
     return compare_logits(made, out, TEST_FLOAT);
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "compressor/calib.h"
+#include "compressor/calib_write.h"
 #include "text_model_test.h"
 
 enum { N_FILES = 24, N_TASKS = 60, MAX_LENGTH = 96, MIN_LENGTH = 48 };
@@ -481,6 +482,15 @@ static void stories(const char *path) {
     snprintf(model_path, sizeof model_path, "%s", kept);
 }
 
+// The built-in model's keys and values are small; those of long texts are not.
+static void few_at_once_where_they_need_memory(void) {
+    struct text_model text = {.model = model};
+    CHECK(calib_at_once(&text, 512) == CALIB_MAX_AT_ONCE);
+    CHECK(calib_at_once(&text, 1 << 14) < CALIB_MAX_AT_ONCE);
+    CHECK(calib_at_once(&text, 1 << 20) == 2);
+    CHECK(calib_self_length(96) == 96 && calib_self_length(8192) == CALIB_SELF_LENGTH);
+}
+
 int main(void) {
     char path[OS_PATH_BYTES];
     const char *models = getenv("WATTLAW_TEST_MODELS");
@@ -491,6 +501,7 @@ int main(void) {
     test_folder(folder);
     snprintf(task_path, sizeof task_path, "%.4000s.jsonl", folder);
     make_files();
+    few_at_once_where_they_need_memory();
     the_usual_mixture();
     repeats_from_its_seed();
     chats_are_as_the_model_knows_them();

@@ -69,12 +69,12 @@ static void test_duplicated_neurons(void) {
         return;
     }
     plan_ff(&w, 128);
-    w.options.ridge = 1e-5;
+    w.options.ridge = 2e-6; // it is most of what is off
     double distance = walk_distance(&w);
-    if (!(distance <= 1e-4)) {
+    if (!(distance <= 1e-5)) {
         printf("%g off\n", distance);
     }
-    CHECK(distance <= 1e-4);
+    CHECK(distance <= 1e-5);
     CHECK(w.layers[0].error_repaired < 1e-8 && w.layers[0].error_cut > 0.01);
     check_stream(&w);
     walk_end(&w);

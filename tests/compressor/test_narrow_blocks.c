@@ -19,6 +19,9 @@ static bool synth_arch(struct made *m, const char *arch, unsigned n_layer) {
     if (!synth(m, arguments)) {
         return false;
     }
+    if (strcmp(arch, "llama") == 0) { // as Llama 3 has them
+        *made_add(m, "rope_freqs.weight", 8, 1, 4, 0) = 1;
+    }
     if (strcmp(arch, "gemma3") == 0) { // of seven blocks the sixth sees all
         gguf_set_val_u32(m->keys, "gemma3.attention.sliding_window", 8);
         gguf_set_val_f32(m->keys, "gemma3.rope.freq_base", 1e6F);
@@ -94,11 +97,16 @@ static void silence_block(struct made *m, uint32_t layer) {
     scale_columns(m, layer, "ffn_down.weight", 0, 1000, 0);
 }
 
-static void test_idle_blocks(const char *arch) {
+static void test_idle_blocks(const char *arch, bool has_list) {
     struct made m;
     struct walk w;
     if (!synth_arch(&m, arch, 8)) {
         return;
+    }
+    if (has_list) { // of windows
+        static const int8_t IS_WINDOWED[] = {1, 0, 0, 1, 1, 1, 0, 1};
+        gguf_set_arr_data(m.keys, "gemma3.attention.sliding_window_pattern", GGUF_TYPE_BOOL,
+                          IS_WINDOWED, 8);
     }
     static const uint32_t IDLE[] = {1, 3, 4, 7};
     for (size_t i = 0; i < 4; i++) {
@@ -222,9 +230,10 @@ int main(void) {
             test_dead_group(ARCHS[i]);
             test_groups_and_neurons(ARCHS[i]);
         }
-        test_idle_blocks(ARCHS[i]);
+        test_idle_blocks(ARCHS[i], false);
         test_all_at_once(ARCHS[i]);
     }
+    test_idle_blocks("gemma3", true);
     test_takeover();
     test_mixed("llama", true);
     test_mixed("qwen2", true);

@@ -95,6 +95,17 @@ static void test_coarse_types(void) {
         RIGHT;
         end();
     }
+    // Rows of neurons and of heads are cut between blocks of 256 weights only.
+    if (begin("--arch llama --layers 1 --embd 256 --heads 4 --kv-heads 2 --ff 512 --vocab 512 "
+              "--type q6_k")) {
+        plan.layers[0].n_ff = 288;
+        WRONG(WL_INPUT, "multiple of 256");
+        plan.layers[0].n_head_kv = 1; // 128 columns
+        WRONG(WL_INPUT, "multiple of 2");
+        plan.layers[0].n_ff = 256;
+        RIGHT;
+        end();
+    }
     if (begin("--arch llama --layers 1 --embd 256 --heads 8 --kv-heads 4 --ff 2048 --vocab 512 "
               "--type f16")) {
         plan.layers[0].n_ff = 2048 - 32; // its kernels would be slow

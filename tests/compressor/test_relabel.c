@@ -101,12 +101,12 @@ static void test_cut(void) {
 }
 
 // A layer without attention is one whose attention adds zeros; so is one with a matrix of zeros.
-static void test_no_attention(void) {
+static void check_no_attention(const char *rest, double limit) {
     struct made m;
     struct edit edit;
     char path[OS_PATH_BYTES];
     struct wl_err err = {0};
-    if (!synth_varied(&m, "--arch qwen2 --type f16", MADE_F32)) {
+    if (!synth_varied(&m, rest, MADE_F32)) {
         return;
     }
     zero_columns(&m, 1, "attn_output.weight", 0, 1, EMBD);
@@ -121,10 +121,15 @@ static void test_no_attention(void) {
                  err);
         edit_write(&edit);
         double worst = compare_logits(path, made, TEST_FLOAT);
-        printf("without attention: largest difference %g of the largest logit\n", worst);
-        CHECK(worst <= FLOAT_NOISE);
+        printf("%s without attention: largest difference %g of the largest logit\n", rest, worst);
+        CHECK(worst <= limit);
         edit_end(&edit);
     }
+}
+
+static void test_no_attention(void) {
+    check_no_attention("--arch llama --type f16", 0);
+    check_no_attention("--arch qwen2 --type f16", FLOAT_NOISE); // its first layer has one, permuted
 }
 
 // Layer 1 is left out: the same as leaving it out of the model under its own name.
@@ -222,6 +227,44 @@ static void test_keys(void) {
     gguf_file_close(&file);
 }
 
+// Nothing is added and nothing lost: an output matrix that is the embedding stays it, and the
+// factors of the rotation stay, without which long texts go wrong.
+static void check_tables(const char *rest, bool has_factors, uint64_t n_joined) {
+    struct made m;
+    struct edit edit;
+    struct gguf_file file;
+    struct wl_err err = {0};
+    char path[OS_PATH_BYTES];
+    if (!synth_varied(&m, rest, MADE_AS_IS)) {
+        return;
+    }
+    if (has_factors) {
+        *made_add(&m, "rope_freqs.weight", HEAD / 2, 1, 4, 0) = 1; // 4 for all would be a scale
+    }
+    CHECK(made_write(&m, test_path(path, folder, "tables.gguf")));
+    if (!edit_begin(&edit, path)) {
+        return;
+    }
+    edit_write(&edit);
+    CHECK_OK(gguf_file_open(&file, made, &err), err);
+    const struct gguf_tensor *a = tensor_of(&edit.change.source, "rope_freqs.weight");
+    const struct gguf_tensor *b = tensor_of(&file, "rope_freqs.weight");
+    CHECK(!a == !has_factors && !b == !has_factors);
+    CHECK(!a || !b ||
+          (a->n_bytes == b->n_bytes &&
+           memcmp(bytes_of(&edit.change.source, a), bytes_of(&file, b), a->n_bytes) == 0));
+    CHECK(!tensor_of(&edit.change.source, "output.weight") && !tensor_of(&file, "output.weight"));
+    CHECK(file.n_tensors + n_joined == edit.change.source.n_tensors);
+    gguf_file_close(&file);
+    CHECK(compare_logits(path, made, TEST_DEFAULT) == 0);
+    edit_end(&edit);
+}
+
+static void test_tables(void) {
+    check_tables("--arch llama --type f16 --tied", true, 0);
+    check_tables("--arch qwen3 --type f16 --tied", false, UINT64_C(2) * LAYERS);
+}
+
 // New row 2i is old row i, 2i + 1 is old row i + half, in every head.
 static void test_interleaved_rows(void) {
     struct edit edit;
@@ -300,6 +343,14 @@ static void add_pooling(struct made *m) {
     gguf_set_val_u32(m->keys, "qwen3.pooling_type", 3);
 }
 
+static void guess_ahead(struct made *m) {
+    gguf_set_val_u32(m->keys, "llama.nextn_predict_layers", 1);
+}
+
+static void see_what_follows(struct made *m) {
+    gguf_set_val_bool(m->keys, "llama.attention.causal", false);
+}
+
 static void add_tensor(struct made *m) {
     made_add(m, "blk.1.attn_gate.weight", EMBD, HEADS, 0, 1);
 }
@@ -314,6 +365,8 @@ static void other_rotation(struct made *m) {
 
 static void test_lost(void) {
     check_lost("--arch llama --type q8_0", add_experts, "llama.expert_count");
+    check_lost("--arch llama --type q8_0", guess_ahead, "llama.nextn_predict_layers");
+    check_lost("--arch llama --type q8_0", see_what_follows, "llama.attention.causal");
     check_lost("--arch llama --type q8_0", other_rotation, "llama.rope.dimension_count");
     check_lost("--arch llama --type q8_0", add_tensor, "blk.1.attn_gate.weight");
     check_lost("--arch qwen3 --tied --type q8_0", add_pooling, "qwen3.pooling_type");
@@ -438,6 +491,7 @@ int main(void) {
     test_fewer_layers();
     test_same_width_for_all();
     test_keys();
+    test_tables();
     test_interleaved_rows();
     test_no_other_name();
     test_lost();
