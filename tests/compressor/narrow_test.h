@@ -156,7 +156,11 @@ static inline void walk_write(struct walk *w, const char *path) {
 static inline void check_list(const struct walk *w, const struct gguf_file *file,
                               const struct gguf_kv *kv, uint64_t n_layer) {
     static const char OWN[] = ".attention.sliding_window_pattern";
+    static const char SECTIONS[] = "qwen2vl.rope.dimension_sections"; // four, whatever there is
     size_t len = sizeof OWN - 1;
+    if (kv->key_len == sizeof SECTIONS - 1 && memcmp(kv->key, SECTIONS, kv->key_len) == 0) {
+        return;
+    }
     bool is_list =
         kv->is_array && kv->key_len > len && memcmp(kv->key + kv->key_len - len, OWN, len) == 0;
     char key[128];
