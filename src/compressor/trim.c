@@ -48,13 +48,17 @@ static enum wl_status enter(struct run *run, double begin, double end, struct wl
 
 // ---- what there is ----
 
+// Before llama.cpp is asked, which looks for the other parts.
+static enum wl_status check_parts(const struct run *run, struct wl_err *err) {
+    return gguf_file_uint(&run->file, "split.count", 0, 1) > 1
+               ? wl_err_set(err, WL_UNSUPPORTED,
+                            "'%s' is one of several parts; join them first: llama-gguf-split "
+                            "--merge <first part> <file>",
+                            run->in)
+               : WL_OK;
+}
+
 static enum wl_status check_file(const struct run *run, struct wl_err *err) {
-    if (gguf_file_uint(&run->file, "split.count", 0, 1) > 1) {
-        return wl_err_set(err, WL_UNSUPPORTED,
-                          "'%s' is one of several parts; join them first: llama-gguf-split --merge "
-                          "<first part> <file>",
-                          run->in);
-    }
     size_t n = run->vocab.vocab.n_tokens;
     for (uint64_t i = 0; i < run->file.n_tensors; i++) {
         const struct gguf_tensor *tensor = &run->file.tensors[i];
@@ -77,6 +81,7 @@ static enum wl_status open_run(struct run *run, struct wl_err *err) {
         return wl_err_set(err, WL_LIMIT, "the path '%.100s...' is too long", run->out);
     }
     enum wl_status status = gguf_file_open(&run->file, run->in, err);
+    status = status ? status : check_parts(run, err);
     if (status != WL_OK) {
         return status;
     }

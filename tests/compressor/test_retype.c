@@ -141,6 +141,38 @@ static void test_kept(void) {
     gguf_file_close(&b);
 }
 
+// An output matrix that is the embedding stays it; the factors of the rotation are no weights.
+static void test_tables(void) {
+    struct retype_options options = plain(GGML_TYPE_Q4_K);
+    struct retype_result result = {0};
+    struct gguf_file a = {0}, b = {0};
+    struct made m;
+    struct wl_err err = {0};
+    CHECK(made_synth("--arch llama --layers 2 --embd 256 --heads 4 --kv-heads 2 --ff 512 "
+                     "--vocab 512 --type f16 --tied",
+                     other));
+    if (!made_open(&m, other, MADE_AS_IS)) {
+        CHECK(false);
+        return;
+    }
+    *made_add(&m, "rope_freqs.weight", 32, 1, 4, 0) = 1;
+    CHECK(made_write(&m, other));
+    options.text = &TEXT;
+    options.keeps_order = false;
+    CHECK_OK(retype_run(other, made, &options, &result, &err), err);
+    CHECK_OK(gguf_file_open(&a, other, &err), err);
+    CHECK_OK(gguf_file_open(&b, made, &err), err);
+    const struct gguf_tensor *x = tensor_of(&a, "rope_freqs.weight");
+    const struct gguf_tensor *y = tensor_of(&b, "rope_freqs.weight");
+    CHECK(a.n_tensors == b.n_tensors && !tensor_of(&b, "output.weight"));
+    CHECK(x && y && y->type == GGML_TYPE_F32 &&
+          memcmp(bytes_of(&a, x), bytes_of(&b, y), x->n_bytes) == 0);
+    CHECK(compare_logits(other, made, TEST_FLOAT) < 0.5);
+    gguf_file_close(&a);
+    gguf_file_close(&b);
+    retype_result_release(&result);
+}
+
 static void check_for(uint64_t n_columns, enum retype_part part, enum ggml_type own,
                       enum ggml_type wanted, enum ggml_type expected) {
     struct gguf_tensor tensor = {.type = own, .n_dims = 2, .ne = {n_columns, 8, 1, 1}};
@@ -357,6 +389,19 @@ static void test_other_files(void) {
     options.text = &TEXT;
     CHECK(retype_run(other, made, &options, &result, &err) == WL_UNSUPPORTED);
     CHECK(message_has(&err, "'unknown'"));
+    options.text = NULL;
+    static const char *const ARCHS[] = {"unknown", "qwen2"};
+    for (size_t i = 0; i < 2; i++) {
+        if (change_begin(&change, base)) {
+            CHECK_OK(compress_target_set_u32(change.target, "split.count", 2, &err), err);
+            CHECK_OK(compress_target_set_arch(change.target, ARCHS[i], &err), err);
+            change_write(&change, other);
+            change_end(&change);
+        }
+        unlink(made);
+        CHECK(retype_run(other, made, &options, &result, &err) == WL_UNSUPPORTED);
+        CHECK(message_has(&err, "parts; join them first") && !os_exists(made));
+    }
 }
 
 int main(void) {
@@ -383,6 +428,7 @@ int main(void) {
     test_one_type();
     test_bytes();
     test_kept();
+    test_tables();
     test_rows_that_do_not_divide();
     test_names();
     test_order();

@@ -3,6 +3,7 @@
 #include "compressor/trim.h"
 
 #include "compressor/certificate.h"
+#include "compressor/trim_vocab.h"
 #include "compressor/verify.h"
 #include "target_test.h"
 
@@ -106,6 +107,72 @@ static void check_verdict(const char *path, const struct trim_result *result) {
     CHECK(is_done && v.n > 0 && v.kl_mean < 1e-4 && v.top1_share > 0.99);
 }
 
+// ---- merges ----
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool is_among(const char **sorted, size_t n, const char *text) {
+    return bsearch(&text, sorted, n, sizeof *sorted, by_text) != NULL;
+}
+
+// What each merge joins and what it makes are tokens of the file; or text would be lost.
+static void check_closed(const char *path) {
+    struct gguf_file file;
+    struct trim_vocab v = {0};
+    struct wl_err err = {0};
+    CHECK_OK(gguf_file_open(&file, path, &err), err);
+    CHECK_OK(trim_vocab_open(&v, &file, &err), err);
+    size_t n = v.vocab.n_tokens, n_open = 0;
+    const char **sorted = calloc(n + 1, sizeof *sorted);
+    memcpy(sorted, v.tokens, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, by_text);
+    CHECK(n > 0 && v.vocab.n_merges > 0);
+    for (size_t i = 0; i < v.vocab.n_merges; i++) {
+        char left[512], whole[512];
+        const char *merge = v.vocab.merges[i], *space = strchr(merge, ' ');
+        snprintf(left, sizeof left, "%.*s", space ? (int)(space - merge) : 0, merge);
+        snprintf(whole, sizeof whole, "%s%s", left, space ? space + 1 : "");
+        n_open += !space || !is_among(sorted, n, left) || !is_among(sorted, n, space + 1) ||
+                  !is_among(sorted, n, whole);
+    }
+    CHECK(n_open == 0);
+    free(sorted);
+    trim_vocab_close(&v);
+    gguf_file_close(&file);
+}
+
+// ---- there and back ----
+
+static int32_t split_text(const char *path, const char *text, int32_t *ids, char *again) {
+    struct llama_model_params params = llama_model_default_params();
+    params.vocab_only = true;
+    struct llama_model *model = llama_model_load_from_file(path, params);
+    int32_t n = -1, len = -1;
+    if (model) {
+        const struct llama_vocab *vocab = llama_model_get_vocab(model);
+        n = llama_tokenize(vocab, text, (int32_t)strlen(text), ids, MAX_TEXT, false, true);
+        len = n < 0 ? n : llama_detokenize(vocab, ids, n, again, MAX_TEXT - 1, false, true);
+        llama_model_free(model);
+    }
+    again[len > 0 ? len : 0] = '\0';
+    return n;
+}
+
+// llama.cpp splits the text into the same tokens under their new numbers, and joins them again.
+static void check_round_trip(const char *path, const char *text, const int32_t *new_ids) {
+    static int32_t old[MAX_TEXT], new[MAX_TEXT];
+    static char text_before[MAX_TEXT], text_after[MAX_TEXT];
+    int32_t n_old = split_text(path, text, old, text_before);
+    int32_t n_new = split_text(made, text, new, text_after);
+    CHECK(n_old > 0 && n_new == n_old && strcmp(text_before, text_after) == 0);
+    CHECK(strcmp(text_after + (text_after[0] == ' ' && text[0] != ' '), text) == 0);
+    for (int32_t i = 0; i < n_old && n_new == n_old; i++) {
+        CHECK(new_ids[old[i]] == new[i]);
+    }
+}
+
 // ---- models ----
 
 static struct trim_options usual(void) {
@@ -146,6 +213,8 @@ static void check_model(const char *path, const char *text) {
         CHECK(all.new_ids[used.ids[i]] >= 0);
     }
     CHECK(all.growth == 0 && all.coverage == 1);
+    check_round_trip(path, text, all.new_ids);
+    check_closed(made);
     check_computes_same(path, &all);
     check_verdict(path, &all);
     printf("%u of %u tokens, growth %.4f, coverage %.4f, %llu of %llu bytes\n", all.n_after,
@@ -159,6 +228,7 @@ static void check_model(const char *path, const char *text) {
     if (few.new_ids) {
         check_result(&few);
         CHECK(few.n_after == all.n_after - 32 && few.growth >= all.growth);
+        check_closed(made);
         check_computes_same(path, &few);
     }
     trim_result_release(&few);
@@ -228,6 +298,46 @@ static void test_keys(void) {
         CHECK(gguf_file_find(&after, "tokenizer.ggml.token_type")->n == result.n_after);
         CHECK(gguf_file_find(&after, "tokenizer.ggml.merges")->n <=
               gguf_file_find(&before, "tokenizer.ggml.merges")->n);
+        check_computes_same(path, &result);
+    }
+    gguf_file_close(&before);
+    gguf_file_close(&after);
+    trim_result_release(&result);
+}
+
+// An output matrix that is the embedding stays it, and nothing else of the model changes.
+static void test_tables(void) {
+    struct trim_options options = usual();
+    struct trim_result result = {0};
+    struct made m;
+    struct gguf_file before = {0}, after = {0};
+    struct wl_err err = {0};
+    char path[OS_PATH_BYTES];
+    test_path(path, folder, "tables.gguf");
+    CHECK(made_synth("--arch llama --layers 2 --embd 64 --heads 4 --kv-heads 2 --ff 256 "
+                     "--vocab 512 --tied",
+                     path));
+    if (!made_open(&m, path, MADE_AS_IS)) {
+        CHECK(false);
+        return;
+    }
+    *made_add(&m, "rope_freqs.weight", 8, 1, 4, 0) = 1;
+    CHECK(made_write(&m, path));
+    if (!tokenize(path, STORY, STORY)) {
+        return;
+    }
+    CHECK_OK(trim_run(path, made, &used.text, &options, &result, &err), err);
+    CHECK_OK(gguf_file_open(&before, path, &err), err);
+    CHECK_OK(gguf_file_open(&after, made, &err), err);
+    CHECK(before.n_tensors == after.n_tensors && !tensor_of(&after, "output.weight"));
+    CHECK(tensor_of(&after, "rope_freqs.weight") != NULL);
+    for (uint64_t i = 0; i < before.n_tensors; i++) {
+        const struct gguf_tensor *a = &before.tensors[i], *b = tensor_of(&after, a->name);
+        bool is_cut = strcmp(a->name, "token_embd.weight") == 0;
+        CHECK(b && b->type == a->type && b->ne[1] == (is_cut ? result.n_after : a->ne[1]));
+        CHECK(is_cut || (b && memcmp(bytes_of(&before, a), bytes_of(&after, b), a->n_bytes) == 0));
+    }
+    if (result.new_ids) {
         check_computes_same(path, &result);
     }
     gguf_file_close(&before);
@@ -306,6 +416,13 @@ static void test_refused(void) {
     CHECK(try("/absent.gguf", &options, &err) == WL_NOT_FOUND);
     set_text_key("tokenizer.ggml.model", "bert", path);
     CHECK(try(path, &options, &err) == WL_UNSUPPORTED && message_has(&err, "'bert'"));
+    struct made part;
+    if (made_open(&part, synth, MADE_AS_IS)) {
+        gguf_set_val_u16(part.keys, "split.count", 2);
+        gguf_set_val_u16(part.keys, "split.no", 0);
+        CHECK(made_write(&part, path));
+        CHECK(try(path, &options, &err) == WL_UNSUPPORTED && message_has(&err, "several parts"));
+    }
     for (size_t i = 0; i < sizeof STOPS / sizeof STOPS[0]; i++) {
         double stop = STOPS[i];
         options.go_on = stop_at;
@@ -333,6 +450,7 @@ int main(void) {
     }
     test_models();
     test_keys();
+    test_tables();
     test_growth();
     test_refused();
     test_folder_remove(folder);
