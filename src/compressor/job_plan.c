@@ -41,7 +41,12 @@ bool job_needs_costs(const struct job *job) {
 enum wl_status job_analyse(struct job *job, struct wl_err *err) {
     const json_t *stage = work_result(&job->work, "analysis");
     struct wl_err ignored;
-    if (!stage || analysis_parse(stage, &job->analysis, &ignored) != WL_OK) {
+    bool is_there = stage && analysis_parse(stage, &job->analysis, &ignored) == WL_OK;
+    if (is_there && job->analysis.n_layer != job->source.n_layer) {
+        analysis_release(&job->analysis);
+        is_there = false;
+    }
+    if (!is_there) {
         struct compress_text text = calib_part_text(&job->calib.calibration);
         struct analysis_options options = {
             .n_held_out = (size_t)ceil(ANALYSIS_HELD_OUT * (double)text.n_sequences),
@@ -148,6 +153,35 @@ static enum wl_status drop_blocks(struct job *job, int64_t n_drop, struct wl_err
 
 // ---- as the request has it ----
 
+// What is not said of a block stays as it is.
+static enum wl_status take_size(const json_t *block, const char *key, uint32_t low, uint32_t *size,
+                                struct wl_err *err) {
+    int64_t value = *size;
+    enum wl_status status =
+        json_object_get(block, key) ? wl_json_get_i64(block, key, &value, err) : WL_OK;
+    if (status == WL_OK && (value < low || value > *size)) {
+        status = wl_err_set(err, WL_INPUT, "expected '%s' from %u to %u, found %" PRId64, key, low,
+                            *size, value);
+    }
+    *size = status == WL_OK ? (uint32_t)value : *size;
+    return status;
+}
+
+static enum wl_status take_block(const json_t *block, struct plan_layer *layer,
+                                 struct wl_err *err) {
+    enum wl_status status;
+    if (!json_is_object(block)) {
+        return wl_err_set(err, WL_INPUT, "expected an object with n_ff, n_head_kv or is_removed");
+    }
+    if ((status = take_size(block, "n_ff", 1, &layer->n_ff, err)) ||
+        (status = take_size(block, "n_head_kv", 0, &layer->n_head_kv, err))) {
+        return status;
+    }
+    return json_object_get(block, "is_removed")
+               ? wl_json_get_bool(block, "is_removed", &layer->is_removed, err)
+               : WL_OK;
+}
+
 static enum wl_status take_plan(struct job *job, const json_t *list, struct wl_err *err) {
     if (!json_is_array(list) || json_array_size(list) != job->plan.n_layer) {
         return wl_err_set(err, WL_INPUT, "plan: expected a list of %u blocks, found %zu",
@@ -155,19 +189,10 @@ static enum wl_status take_plan(struct job *job, const json_t *list, struct wl_e
     }
     job->plan.is_mixed = is_mixed_wanted(job);
     for (uint32_t i = 0; i < job->plan.n_layer; i++) {
-        const json_t *block = json_array_get(list, i);
-        struct plan_layer *layer = &job->plan.layers[i];
-        int64_t n_ff = wl_json_opt_i64(block, "n_ff", layer->n_ff);
-        int64_t n_head_kv = wl_json_opt_i64(block, "n_head_kv", layer->n_head_kv);
-        if (n_ff < 1 || n_ff > layer->n_ff || n_head_kv < 0 || n_head_kv > layer->n_head_kv) {
-            return wl_err_set(err, WL_INPUT,
-                              "plan: block %u: expected n_ff from 1 to %u and n_head_kv from 0 to "
-                              "%u, found %" PRId64 " and %" PRId64,
-                              i, layer->n_ff, layer->n_head_kv, n_ff, n_head_kv);
+        enum wl_status status = take_block(json_array_get(list, i), &job->plan.layers[i], err);
+        if (status != WL_OK) {
+            return wl_err_prefix(err, "plan: block %u", i);
         }
-        layer->n_ff = (uint32_t)n_ff;
-        layer->n_head_kv = (uint32_t)n_head_kv;
-        layer->is_removed = wl_json_opt_bool(block, "is_removed", false);
     }
     return WL_OK;
 }

@@ -156,9 +156,28 @@ static void move_positions(struct calib_part *part, const uint8_t *is_kept) {
     }
 }
 
+// Text of an earlier run is read from a file, too.
+static enum wl_status check_text(const struct job *job, struct wl_err *err) {
+    const struct calib_part *part = &job->calib.calibration;
+    for (size_t i = 0; i < part->n_tokens; i++) {
+        if (part->tokens[i] >= 0 && (uint32_t)part->tokens[i] >= job->trim.n_before) {
+            return wl_err_set(err, WL_INPUT,
+                              "token %zu of the calibration text is %" PRId32
+                              ", expected 0 to %" PRIu32
+                              ": it is not of this model's vocabulary; begin anew (--fresh)",
+                              i, part->tokens[i], job->trim.n_before - 1);
+        }
+    }
+    return WL_OK;
+}
+
 // The calibration text in the new vocabulary, without sequences with a token that is gone.
 static enum wl_status renumber(struct job *job, struct wl_err *err) {
     struct calib_part *part = &job->calib.calibration, kept = *part;
+    enum wl_status status = check_text(job, err);
+    if (status != WL_OK) {
+        return status;
+    }
     uint8_t *is_kept = calloc(part->n_tokens + 1, 1);
     if (!is_kept) {
         return wl_err_set(err, WL_MEMORY, "no memory for %zu tokens", part->n_tokens);
@@ -197,29 +216,40 @@ static enum wl_status save_ids(const struct job *job, struct wl_err *err) {
                            : status;
 }
 
-// Of an earlier run; false: do it again.
-static bool load_ids(struct job *job, const json_t *stage) {
-    char path[OS_PATH_BYTES];
+static bool read_ids(struct job *job, const char *path, size_t n, int64_t n_after) {
     struct wl_err ignored;
     struct buf buf;
-    size_t n = (size_t)wl_json_opt_i64(stage, "n_before", 0);
     buf_init(&buf, n * sizeof(int32_t) + 1);
-    bool is_ok = n > 0 && work_file(&job->work, "new-ids.bin", path, &ignored) == WL_OK &&
-                 os_slurp(path, &buf, &ignored) == WL_OK && buf.len == n * sizeof(int32_t);
-    if (is_ok) {
-        job->trim.n_before = (uint32_t)n;
-        job->trim.n_after = (uint32_t)wl_json_opt_i64(stage, "n_after", 0);
-        job->trim.new_ids = malloc(buf.len);
-        is_ok = job->trim.new_ids != NULL;
-    }
+    bool is_ok = os_slurp(path, &buf, &ignored) == WL_OK && buf.len == n * sizeof(int32_t);
+    job->trim.new_ids = is_ok ? malloc(buf.len) : NULL;
+    is_ok = job->trim.new_ids != NULL;
     for (size_t i = 0; i < n && is_ok; i++) {
         int32_t id;
         memcpy(&id, buf.data + i * sizeof id, sizeof id);
         job->trim.new_ids[i] = id;
-        is_ok = id >= -1 && id < (int32_t)job->trim.n_after;
+        is_ok = id >= -1 && id < n_after;
     }
     buf_release(&buf);
     return is_ok;
+}
+
+// Of an earlier run, a number for each token of the model; false: do it again.
+static bool load_ids(struct job *job, const json_t *stage) {
+    char path[OS_PATH_BYTES];
+    struct wl_err ignored;
+    size_t n = job->source.n_vocab;
+    int64_t n_after = wl_json_opt_i64(stage, "n_after", 0);
+    bool is_ok = wl_json_opt_i64(stage, "n_before", 0) == (int64_t)n && n_after > 0 &&
+                 n_after <= (int64_t)n &&
+                 work_file(&job->work, "new-ids.bin", path, &ignored) == WL_OK &&
+                 read_ids(job, path, n, n_after);
+    if (!is_ok) {
+        trim_result_release(&job->trim);
+        return false;
+    }
+    job->trim.n_before = (uint32_t)n;
+    job->trim.n_after = (uint32_t)n_after;
+    return true;
 }
 
 static enum wl_status trim(struct job *job, struct wl_err *err) {
@@ -257,8 +287,14 @@ enum wl_status job_trim_vocabulary(struct job *job, struct wl_err *err) {
         return status;
     }
     json_object_set(job->result, "vocabulary", (json_t *)work_result(&job->work, "vocabulary"));
+    uint32_t n_embd = job->source.n_embd;
     compress_source_close(&job->source);
-    job->source = (struct compress_source){0};
     status = compress_source_open(&job->source, job->base.path, COMPRESS_FORCE, err);
+    if (status == WL_OK &&
+        (job->source.n_embd != n_embd || job->source.n_vocab != job->trim.n_after)) {
+        status = wl_err_set(err, WL_INPUT,
+                            "'%s' is not what an earlier run has written; begin anew (--fresh)",
+                            job->base.path);
+    }
     return status == WL_OK ? renumber(job, err) : status;
 }
