@@ -58,6 +58,42 @@ static void keeps_what_is_not_its_own(void) {
     rmdir(path);
 }
 
+// A state that is too deep, has too many values or is too large is none; it is not read to its end.
+static void state_is_bounded(void) {
+    enum { DEPTH = 5000, N_VALUES = 2000000 };
+    static const char BEGIN[] = "{\"stages\": {}, \"identity\": ";
+    struct work work;
+    struct wl_err err = {0};
+    char state[OS_PATH_BYTES];
+    size_t begin = sizeof BEGIN - 1, n_bytes = begin + 2 * (size_t)N_VALUES + 2;
+    char *text = malloc(n_bytes);
+    CHECK_OK(os_make_dirs(path, &err), err);
+    test_path(state, path, "job.json");
+    memcpy(text, BEGIN, begin);
+    memset(text + begin, '[', DEPTH);
+    memset(text + begin + DEPTH, ']', DEPTH);
+    text[begin + 2 * DEPTH] = '}';
+    test_write(state, text, begin + 2 * DEPTH + 1);
+    CHECK(!work_find(&work, path) && open_for(&work, "a", &err) == WL_USAGE);
+    text[begin] = '[';
+    for (size_t i = 0; i < N_VALUES; i++) {
+        memcpy(text + begin + 2 * i + 1, "0,", 2);
+    }
+    memcpy(text + begin + 2 * (size_t)N_VALUES, "]}", 2);
+    test_write(state, text, n_bytes);
+    CHECK(!work_find(&work, path) && open_for(&work, "a", &err) == WL_USAGE);
+    memcpy(text + begin, "1}", 2);
+    memset(text + begin + 2, ' ', n_bytes - begin - 2);
+    test_write(state, text, n_bytes); // that much is fine
+    CHECK(work_find(&work, path));
+    work_close(&work);
+    CHECK(truncate(state, INT64_C(1) << 40) == 0); // a hole; zeros end no JSON
+    CHECK(!work_find(&work, path) && open_for(&work, "a", &err) == WL_USAGE && os_exists(state));
+    unlink(state);
+    rmdir(path);
+    free(text);
+}
+
 // ---- calibration text ----
 
 enum { N_EMBD = 3 };
@@ -138,6 +174,7 @@ int main(void) {
     test_path(path, folder, "out.gguf.work");
     goes_on();
     keeps_what_is_not_its_own();
+    state_is_bounded();
     text_comes_back();
     damage_is_noticed();
     test_folder_remove(folder);
