@@ -170,21 +170,22 @@ static void choose_rivals(struct compress *compress) {
     static const struct {
         const char *type;
         double bits;
-    } TYPES[] = {{"Q8_0", 8.5}, {"Q6_K", 6.56}, {"Q5_K", 5.5}, {"Q4_K", 4.5}};
+    } TYPES[] = {{"Q8_0", 8.5}, {"Q6_K", 6.56}, {"Q5_K", 5.5}, {"Q4_K", 4.5}, {"Q3_K", 3.44}};
+    enum { USUAL = 3, N_TYPES = sizeof TYPES / sizeof TYPES[0] };
     const json_t *plan = json_object_get(compress->planned, "plan");
     double ratio =
         wl_json_opt_double(plan, "out_bytes", 0) / wl_json_opt_double(plan, "in_bytes", 1);
     double bits = wl_json_opt_double(plan, "bits_per_weight", 16);
-    size_t n = sizeof TYPES / sizeof TYPES[0], i = 0;
-    while (i + 1 < n && TYPES[i].bits > bits * ratio) {
+    size_t i = 0;
+    while (i + 1 < N_TYPES && TYPES[i].bits > bits * ratio) {
         i++;
     }
     json_t *list = json_array();
     if (TYPES[i].bits < bits) {
         json_array_append_new(list, json_string(TYPES[i].type));
     }
-    if (i + 1 < n && TYPES[n - 1].bits < bits) {
-        json_array_append_new(list, json_string(TYPES[n - 1].type));
+    if (i != USUAL && TYPES[USUAL].bits < bits) {
+        json_array_append_new(list, json_string(TYPES[USUAL].type));
     }
     json_array_extend(list, json_object_get(compress->request, "rivals")); // files beside them
     json_object_set_new(compress->request, "rivals", list);

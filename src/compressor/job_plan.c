@@ -7,6 +7,7 @@
 #include "compressor/job_estimate.h"
 #include "compressor/job_state.h"
 #include "compressor/pack.h"
+#include "compressor/retype.h"
 #include "compressor/source_json.h"
 #include "os/file.h"
 
@@ -340,6 +341,23 @@ static double count_weights(const struct job *job) {
     return n;
 }
 
+// Of the file when its blocks have the planned sizes: other types make it smaller.
+static uint64_t bytes_with_types(const struct job *job, uint64_t file_bytes) {
+    const char *wanted = wl_json_opt_string(job->request, "type", "");
+    enum ggml_type type;
+    enum allocate_budget kind;
+    double budget;
+    struct wl_err ignored;
+    if (retype_parse(wanted, &type, &ignored) == WL_OK) {
+        return (uint64_t)((double)file_bytes * retype_share(&job->source.file, type));
+    }
+    bool is_auto = strcmp(wanted, "auto") == 0 &&
+                   allocate_parse(wl_json_opt_string(job->request, "budget", ""), &kind, &budget,
+                                  &ignored) == WL_OK &&
+                   kind == ALLOCATE_BYTES;
+    return is_auto && budget < (double)file_bytes ? (uint64_t)budget : file_bytes;
+}
+
 json_t *job_plan_json(const struct job *job) {
     struct plan whole = {0};
     struct plan_sizes before = {0}, after = {0};
@@ -351,6 +369,7 @@ json_t *job_plan_json(const struct job *job) {
     if (plan_init(&whole, &job->source, &ignored) == WL_OK) {
         plan_sizes(&whole, &job->source, &before, &ignored);
         plan_sizes(&job->plan, &job->source, &after, &ignored);
+        after.file_bytes = bytes_with_types(job, after.file_bytes);
     }
     struct plan_layer first = whole.layers ? whole.layers[0] : (struct plan_layer){0};
     plan_release(&whole);

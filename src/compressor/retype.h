@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "compressor/text.h"
+#include "worker/gguf_file.h"
 
 struct retype_options {
     // One type (F16, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0 ...), or GGML_TYPE_COUNT: each its own, at most
@@ -45,5 +46,7 @@ enum wl_status retype_parse(const char *name, enum ggml_type *out, struct wl_err
 // type keeps its own. LIMIT when the budget is below what the smallest types need.
 enum wl_status retype_run(const char *in, const char *out, const struct retype_options *options,
                           struct retype_result *result, struct wl_err *err);
+// The share of the tensors' bytes that is left when all matrices of a file get one type.
+double retype_share(const struct gguf_file *file, enum ggml_type type);
 
 #endif

@@ -143,3 +143,23 @@ size_t retype_choices(const struct gguf_tensor *tensor, enum retype_part part,
     out[n++] = tensor->type;
     return n;
 }
+
+// ---- how large a file becomes ----
+
+static double bytes_as(const struct gguf_tensor *t, enum ggml_type wanted) {
+    int32_t layer;
+    if (!retype_is_matrix(t)) {
+        return (double)t->n_bytes;
+    }
+    enum ggml_type type = retype_for(t, retype_part_of(t, &layer), wanted);
+    return (double)(ggml_row_size(type, (int64_t)t->ne[0]) * t->ne[1]);
+}
+
+double retype_share(const struct gguf_file *file, enum ggml_type type) {
+    double before = 0, after = 0;
+    for (uint64_t i = 0; i < file->n_tensors; i++) {
+        before += (double)file->tensors[i].n_bytes;
+        after += bytes_as(&file->tensors[i], type);
+    }
+    return before > 0 ? after / before : 1;
+}

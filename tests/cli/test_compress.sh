@@ -93,6 +93,9 @@ expect_json 'in whole steps' 'all(l["n_ff"] % d["plan"]["step"] == 0 for l in d[
 expect_json 'with what it will take' \
     'd["plan"]["estimate"]["seconds"] > 0 and d["plan"]["estimate"]["disk_bytes"] > 0'
 
+expect_code 0 'plans other types' "$WATTLAW" compress "${small[@]}" --type Q4_K --dry-run --json
+expect_json 'with the size that they give' 'd["plan"]["out_bytes"] < 0.6 * d["plan"]["in_bytes"]'
+
 expect_code 2 'refuses a cut beyond the feed-forward parts' "$WATTLAW" compress "${small[@]}" --cut 0.99
 expect_err_grep 'says how much there is' 'at most 0\.[0-9]*, found 0.99'
 expect_code 2 'refuses a width between steps' "$WATTLAW" compress "${small[@]}" --width 100
