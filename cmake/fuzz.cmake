@@ -9,3 +9,28 @@ foreach(source ${fuzz_sources})
     wl_meter wl_record wl_stats wl_series wl_os wl_base m)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzz")
 endforeach()
+
+# The compressor's readers, sanitized: of ggml they need its headers, which are copied because those
+# beside them are another C library's, and the sizes of its types (fuzz/ggml_types.c).
+if(WATTLAW_ENGINE_PRIVATE)
+  set(fuzz_ggml_dir "${CMAKE_BINARY_DIR}/fuzz-ggml")
+  file(COPY "${WATTLAW_ENGINE_SYSROOT}/usr/include/ggml.h"
+    "${WATTLAW_ENGINE_SYSROOT}/usr/include/gguf.h" DESTINATION "${fuzz_ggml_dir}")
+endif()
+set(fuzz_readers analysis_json arch calib_file calib_part certificate costs pack_finish plan relabel
+  relabel_find relabel_rules source source_keys source_shape source_tensors target target_keys
+  target_write trim_vocab work)
+list(TRANSFORM fuzz_readers REPLACE "(.+)" "${CMAKE_SOURCE_DIR}/src/compressor/\\1.c")
+add_library(wl_fuzz_readers STATIC ${fuzz_readers} "${CMAKE_SOURCE_DIR}/src/worker/gguf_file.c"
+  "${CMAKE_SOURCE_DIR}/fuzz/ggml_types.c")
+foreach(folder compressor worker)
+  wattlaw_include_dir(${folder} include_dir)
+  target_include_directories(wl_fuzz_readers PUBLIC "${include_dir}")
+endforeach()
+target_include_directories(wl_fuzz_readers SYSTEM PUBLIC ${fuzz_ggml_dir})
+target_compile_options(wl_fuzz_readers PRIVATE ${WATTLAW_CFLAGS})
+target_compile_definitions(wl_fuzz_readers PUBLIC _GNU_SOURCE)
+target_link_libraries(wl_fuzz_readers PUBLIC wl_compress wl_os wl_base m)
+foreach(name fuzz_compress fuzz_work_folder)
+  target_link_libraries(${name} PRIVATE wl_fuzz_readers)
+endforeach()
