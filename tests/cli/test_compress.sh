@@ -176,6 +176,48 @@ expect_code 0 'takes a plan' "$WATTLAW" compress "${ways[@]}" --width 192 --dry-
 jq '.plan.layers' "$OUT" >plan.json
 expect_code 0 'and keeps to it' "$WATTLAW" compress "${ways[@]}" --plan plan.json --json
 expect_json 'in all blocks' 'all(l["n_ff"] == 192 for l in d["plan"]["layers"])'
+while IFS='|' read -r code plan words; do
+    printf '%s' "$plan" >wrong.json
+    expect_code "$code" "refuses the plan '$plan'" "$WATTLAW" compress "${ways[@]}" --plan wrong.json
+    expect_err_grep 'says why' "$words"
+done <<'LIST'
+1|[{|bad JSON at line 1
+1|{}|a list of 2 blocks
+1|[{}]|a list of 2 blocks, found 1
+1|[{}, 7]|block 1: expected an object
+1|[{"n_ff": "192"}, {}]|block 0: key 'n_ff'
+1|[{"n_ff": 0}, {}]|block 0: expected 'n_ff' from 1 to 256, found 0
+1|[{}, {"n_ff": 192}]|block 1 is planned with .* sizes of their own
+1|[{"is_removed": true}, {}]|block 0 is planned to go
+LIST
+printf '%0100d' 0 | tr 0 '[' >wrong.json
+expect_code 1 'refuses a plan that is too deep' "$WATTLAW" compress "${ways[@]}" --plan wrong.json
+expect_err_grep 'says how deep it may be' 'nested deeper than'
+truncate -s 3M wrong.json
+expect_code 1 'refuses a plan that is too large' "$WATTLAW" compress "${ways[@]}" --plan wrong.json
+expect_err_grep 'says how large it may be' "wrong.json' is larger than the 1048576 bytes"
+expect_code 1 'refuses a plan that is not there' "$WATTLAW" compress "${ways[@]}" --plan no-plan.json
+expect_err_grep 'names it' "no-plan.json"
+
+# Weights of few bits were rounded too much to tell what can go; whoever insists may.
+"$WATTLAW" synth -q --layers 2 --embd 64 --heads 4 --kv-heads 2 --ff 256 --vocab 512 --ctx 256 \
+    --type q4_0 -o few.gguf >/dev/null
+few=(few.gguf -o few-out.gguf --tokens 1500 --threads 1 --check 0 --rivals none --floor none)
+expect_code 1 'refuses weights of few bits' "$WATTLAW" compress "${few[@]}" --width 128
+expect_err_grep 'names the type, and what to take' "stored as q4_0, expected q6_K or more.* or force it"
+ok 'and leaves nothing' bash -c '! ls few-out.gguf* 2>/dev/null'
+expect_code 0 'but not when forced' "$WATTLAW" compress "${few[@]}" --width 128 --force --dry-run
+
+# Other architectures: no tensor that they do not take, and a tied output matrix stays tied.
+for arch in qwen2 qwen3; do
+    "$WATTLAW" synth -q --arch "$arch" --layers 3 --embd 64 --heads 4 --kv-heads 2 --ff 256 --vocab 512 \
+        --ctx 256 --type f16 --tied -o "$arch.gguf" >/dev/null
+    other=("$arch.gguf" -o "$arch-out.gguf" --tokens 1500 --threads 1 --check 0 --rivals none --floor none)
+    expect_code 0 "compresses a $arch" "$WATTLAW" compress "${other[@]}" --width 128 -q
+    expect_code 0 'which runs' "$WATTLAW" run -m "$arch-out.gguf" -p 'Once upon a time' -n 4 --idle 0.1
+    expect_code 0 'in shapes of their own' "$WATTLAW" compress "${other[@]}" --budget 0.6 --shapes mixed --force -q
+    expect_code 0 'which run' "$WATTLAW" run -m "$arch-out.gguf" -p 'Once upon a time' -n 4 --idle 0.1
+done
 expect_code 0 'changes types' "$WATTLAW" compress "${ways[@]}" --type Q8_0 --json
 expect_json 'of the matrices' 'len(d["types"]["tensors"]) > 4 and d["out_bytes"] < 0.7 * d["plan"]["in_bytes"]'
 expect_code 0 'trains all blocks together' "$WATTLAW" compress "${ways[@]}" --width 128 --heal lora --minutes 0.1 --json
