@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compressor/retype_types.h"
 #include "compressor/target.h"
 
 // How a tensor's rows are made: from the store, from memory, or from the source's rows.
@@ -275,23 +276,6 @@ static enum wl_status put_rest(struct writing *w, struct wl_err *err) {
 
 // ---- the file ----
 
-// llama.cpp's numbers of what most tensors are.
-static uint32_t file_type_of(enum ggml_type type) {
-    switch (type) {
-    case GGML_TYPE_F32: return 0;
-    case GGML_TYPE_F16: return 1;
-    case GGML_TYPE_Q4_0: return 2;
-    case GGML_TYPE_Q4_1: return 3;
-    case GGML_TYPE_Q8_0: return 7;
-    case GGML_TYPE_Q5_0: return 8;
-    case GGML_TYPE_Q5_1: return 9;
-    case GGML_TYPE_Q4_K: return 15;
-    case GGML_TYPE_Q5_K: return 17;
-    case GGML_TYPE_Q6_K: return 18;
-    default: return UINT32_MAX;
-    }
-}
-
 static bool on_progress(void *context, uint64_t written_bytes, uint64_t total_bytes) {
     (void)written_bytes;
     (void)total_bytes;
@@ -306,9 +290,9 @@ static enum wl_status put_all(struct writing *w, struct wl_err *err) {
     if (status == WL_OK) {
         status = put_rest(w, err);
     }
-    uint32_t number = w->type == GGML_TYPE_COUNT ? UINT32_MAX : file_type_of(w->type);
-    return status == WL_OK && number != UINT32_MAX
-               ? compress_target_set_u32(w->target, "general.file_type", number, err)
+    return status == WL_OK && w->type != GGML_TYPE_COUNT
+               ? compress_target_set_u32(w->target, "general.file_type",
+                                         retype_file_type(w->type, true), err)
                : status;
 }
 

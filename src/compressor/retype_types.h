@@ -1,4 +1,4 @@
-// Which type a matrix gets. Only for retype*.c.
+// Which type a matrix gets. Only for retype*.c and eye_write.c.
 #ifndef WATTLAW_COMPRESSOR_RETYPE_TYPES_H
 #define WATTLAW_COMPRESSOR_RETYPE_TYPES_H
 

@@ -128,6 +128,12 @@ expect_json 'with the certificate' 'd["certificate"]["grade"] == "good" and d["a
 certified odd.gguf '[1, 2'
 expect_code 0 'a certificate that is none' "$WATTLAW" models --info odd.gguf
 expect_no_grep 'is not shown' certificate
+certified long.gguf "{\"grade\": \"$(printf '%020000d' 0)\"}"
+expect_code 0 'one without end' "$WATTLAW" models --info long.gguf
+expect_no_grep 'is not shown either' certificate
+certified deep.gguf "$(printf '%0100d' 0 | tr 0 '[')"
+expect_code 0 'nor one that is too deep' "$WATTLAW" models --info deep.gguf
+expect_no_grep 'of which nothing is shown' certificate
 expect_code 0 'a model without one' "$WATTLAW" models --info zebra-q8_0
 expect_grep 'is told about too' 'architecture  *llama'
 expect_code 2 'wants a model' "$WATTLAW" models --info

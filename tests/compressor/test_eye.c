@@ -131,12 +131,32 @@ static int check_drop(const char *name, const struct eye_pair *pair) {
     return RIGHT;
 }
 
+// 99: it is not told.
+static uint64_t file_type_of(const struct eye_pair *pair) {
+    char out[EYE_PAIR_PATH];
+    struct gguf_file file;
+    struct wl_err err = {0};
+    snprintf(out, sizeof out, "%s/out.gguf", pair->folder);
+    if (gguf_file_open(&file, out, &err) != WL_OK) {
+        return 99;
+    }
+    uint64_t number = gguf_file_uint(&file, "general.file_type", 0, 99);
+    gguf_file_close(&file);
+    return number;
+}
+
 static int check_type(const char *name, const struct eye_pair *pair) {
     struct eye_options options = options_of(pair);
     struct eye_result result;
     struct wl_err err = {0};
+    options.type = GGML_TYPE_IQ4_NL;
+    EXPECT(run(pair, &options, &result, &err) == WL_OK);
+    EXPECT(file_type_of(pair) == 25);
+    eye_result_release(&result);
+    remove_out(pair);
     options.type = GGML_TYPE_Q8_0;
     EXPECT(run(pair, &options, &result, &err) == WL_OK);
+    EXPECT(file_type_of(pair) == 7);
     EXPECT(result.block_weights_after == result.block_weights_before);
     EXPECT(result.out_bytes < result.in_bytes);
     EXPECT(result.error_projected < 1e-2 && result.cosine > 0.99);
