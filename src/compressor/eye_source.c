@@ -151,6 +151,12 @@ enum wl_status eye_source_open(struct eye_source *source, const char *path, stru
     if (status == WL_OK) {
         status = gguf_file_open(&source->file, path, err);
     }
+    if (status == WL_OK && gguf_file_uint(&source->file, "split.count", 0, 1) > 1) {
+        status = wl_err_set(err, WL_UNSUPPORTED,
+                            "'%s' is one of several parts; join them first: llama-gguf-split "
+                            "--merge <first part> <file>",
+                            path);
+    }
     if (status == WL_OK && source->file.alignment % LEAST_ALIGNMENT != 0) {
         status = wl_err_set(err, WL_INPUT,
                             "'%s': key 'general.alignment' is %" PRIu64 ", expected a multiple "

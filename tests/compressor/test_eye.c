@@ -7,6 +7,7 @@
 
 #include "compressor/eye.h"
 #include "compressor/eye_source.h"
+#include "compressor/target.h"
 #include "eye_pair.h"
 #include "worker/backends.h"
 #include "worker/log.h"
@@ -165,6 +166,27 @@ static int check_type(const char *name, const struct eye_pair *pair) {
     return RIGHT;
 }
 
+// One of several files.
+static int check_part(const char *name, const struct eye_pair *pair) {
+    char out[EYE_PAIR_PATH];
+    struct gguf_file file;
+    struct compress_target *target = NULL;
+    struct eye_source source;
+    struct wl_err err = {0};
+    bool is_done = false;
+    snprintf(out, sizeof out, "%s/out.gguf", pair->folder);
+    EXPECT(gguf_file_open(&file, pair->eye, &err) == WL_OK);
+    EXPECT(compress_target_new(&file, &target, &err) == WL_OK);
+    EXPECT(compress_target_set_u32(target, "split.count", 2, &err) == WL_OK);
+    EXPECT(compress_target_write(target, out, NULL, NULL, &is_done, &err) == WL_OK);
+    compress_target_free(target);
+    gguf_file_close(&file);
+    EXPECT(eye_source_open(&source, out, &err) == WL_UNSUPPORTED &&
+           strstr(err.message, "several parts; join them first"));
+    remove_out(pair);
+    return RIGHT;
+}
+
 static int check_refusals(const char *name, const struct eye_pair *pair) {
     struct eye_options options = options_of(pair);
     struct eye_result result;
@@ -189,7 +211,7 @@ static int check_refusals(const char *name, const struct eye_pair *pair) {
     options.n_pictures = options.n_held_out = 1;
     EXPECT(run(pair, &options, &result, &err) == WL_INPUT ||
            strstr(err.message, "/nowhere/picture.png"));
-    return RIGHT;
+    return check_part(name, pair);
 }
 
 // Of a family whose blocks are not known only the types change.
