@@ -168,13 +168,27 @@ static enum wl_status take_size(const json_t *block, const char *key, uint32_t l
     return status;
 }
 
+// A misspelt word would leave the block whole without a word about it.
+static enum wl_status check_block(const json_t *block, struct wl_err *err) {
+    static const char WORDS[] = "n_ff, n_head_kv or is_removed";
+    const char *key;
+    json_t *value;
+    if (!json_is_object(block)) {
+        return wl_err_set(err, WL_INPUT, "expected an object with %s", WORDS);
+    }
+    json_object_foreach((json_t *)block, key, value) {
+        if (strcmp(key, "n_ff") != 0 && strcmp(key, "n_head_kv") != 0 &&
+            strcmp(key, "is_removed") != 0) {
+            return wl_err_set(err, WL_INPUT, "expected %s, found '%.40s'", WORDS, key);
+        }
+    }
+    return WL_OK;
+}
+
 static enum wl_status take_block(const json_t *block, struct plan_layer *layer,
                                  struct wl_err *err) {
-    enum wl_status status;
-    if (!json_is_object(block)) {
-        return wl_err_set(err, WL_INPUT, "expected an object with n_ff, n_head_kv or is_removed");
-    }
-    if ((status = take_size(block, "n_ff", 1, &layer->n_ff, err)) ||
+    enum wl_status status = check_block(block, err);
+    if (status != WL_OK || (status = take_size(block, "n_ff", 1, &layer->n_ff, err)) ||
         (status = take_size(block, "n_head_kv", 0, &layer->n_head_kv, err))) {
         return status;
     }

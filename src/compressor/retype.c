@@ -211,6 +211,20 @@ static void drop_idle_orders(struct run *run) {
 
 // ---- types ----
 
+// What an earlier quantisation says of itself is not true of this one.
+static enum wl_status forget_imatrix(struct run *run, struct wl_err *err) {
+    static const char *const KEYS[] = {"quantize.imatrix.file", "quantize.imatrix.dataset",
+                                       "quantize.imatrix.entries_count",
+                                       "quantize.imatrix.chunks_count"};
+    enum wl_status status = WL_OK;
+    for (size_t i = 0; i < sizeof KEYS / sizeof KEYS[0] && status == WL_OK; i++) {
+        if (gguf_file_find(&run->source.file, KEYS[i])) {
+            status = compress_target_remove(run->target, KEYS[i], err);
+        }
+    }
+    return status;
+}
+
 static enum wl_status set_keys(struct run *run, struct wl_err *err) {
     bool is_mixed = run->options->type == GGML_TYPE_COUNT;
     enum ggml_type type =
@@ -219,8 +233,11 @@ static enum wl_status set_keys(struct run *run, struct wl_err *err) {
     for (size_t i = 0; i < run->n_matrices; i++) {
         is_quantised = is_quantised || ggml_is_quantized(run->matrices[i].type);
     }
-    enum wl_status status = compress_target_set_u32(run->target, "general.file_type",
-                                                    retype_file_type(type, is_mixed), err);
+    enum wl_status status = forget_imatrix(run, err);
+    if (status == WL_OK) {
+        status = compress_target_set_u32(run->target, "general.file_type",
+                                         retype_file_type(type, is_mixed), err);
+    }
     return status == WL_OK && is_quantised
                ? compress_target_set_u32(run->target, "general.quantization_version",
                                          GGML_QNT_VERSION, err)

@@ -214,6 +214,8 @@ static void plans_of_users(void) {
     check_plan("[{}, {\"n_ff\": 0}, {}]", "block 1: expected 'n_ff' from 1 to 256, found 0");
     check_plan("[{}, {\"n_ff\": 4294967488}, {}]", "found 4294967488");
     check_plan("[{}, {\"n_head_kv\": -1}, {}]", "'n_head_kv' from 0 to 2, found -1");
+    check_plan("[{}, {\"nff\": 192}, {}]",
+               "block 1: expected n_ff, n_head_kv or is_removed, found 'nff'");
     check_plan("[{}, {}, {\"is_removed\": \"no\"}]", "block 2: key 'is_removed'");
 }
 

@@ -156,6 +156,8 @@ static void test_tables(void) {
         return;
     }
     *made_add(&m, "rope_freqs.weight", 32, 1, 4, 0) = 1;
+    gguf_set_val_str(m.keys, "quantize.imatrix.file", "of other weights.gguf");
+    gguf_set_val_u32(m.keys, "quantize.imatrix.chunks_count", 7);
     CHECK(made_write(&m, other));
     options.text = &TEXT;
     options.keeps_order = false;
@@ -165,6 +167,9 @@ static void test_tables(void) {
     const struct gguf_tensor *x = tensor_of(&a, "rope_freqs.weight");
     const struct gguf_tensor *y = tensor_of(&b, "rope_freqs.weight");
     CHECK(a.n_tensors == b.n_tensors && !tensor_of(&b, "output.weight"));
+    CHECK(gguf_file_find(&a, "quantize.imatrix.file"));
+    CHECK(!gguf_file_find(&b, "quantize.imatrix.file"));
+    CHECK(!gguf_file_find(&b, "quantize.imatrix.chunks_count"));
     CHECK(x && y && y->type == GGML_TYPE_F32 &&
           memcmp(bytes_of(&a, x), bytes_of(&b, y), x->n_bytes) == 0);
     CHECK(compare_logits(other, made, TEST_FLOAT) < 0.5);
