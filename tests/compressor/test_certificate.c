@@ -125,21 +125,12 @@ static void test_no_room(void) {
 }
 
 int main(void) {
-    struct wl_err err = {0};
-    log_capture();
-    if (backends_load(&err) != WL_OK) {
-        printf("skipped: %s\n", err.message);
-        return TEST_SKIPPED;
-    }
+    need_backends();
     test_folder(folder);
     test_path(base, folder, "base.gguf");
     test_path(made, folder, "made.gguf");
     test_path(kept, folder, "kept.gguf");
-    if (!made_synth(MODEL, base)) {
-        printf("skipped: no `wattlaw synth` to make a model with\n");
-        test_folder_remove(folder);
-        return TEST_SKIPPED;
-    }
+    need_made(made_synth(MODEL, base), folder);
     test_filled();
     test_too_long();
     test_no_room();

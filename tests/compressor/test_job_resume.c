@@ -220,22 +220,14 @@ static void plans_of_users(void) {
 }
 
 int main(void) {
-    struct wl_err err = {0};
-    log_capture();
-    if (backends_load(&err) != WL_OK) {
-        printf("skipped: %s\n", err.message);
-        return TEST_SKIPPED;
-    }
+    need_backends();
     test_folder(folder);
     test_path(base, folder, "base.gguf");
     test_path(work, folder, "out.gguf.work");
-    if (!made_synth("--arch llama --layers 3 --embd 64 --heads 4 --kv-heads 2 --ff 256 "
-                    "--vocab 512 --type f16",
-                    base)) {
-        printf("skipped: no `wattlaw synth` to make a model with\n");
-        test_folder_remove(folder);
-        return TEST_SKIPPED;
-    }
+    need_made(made_synth("--arch llama --layers 3 --embd 64 --heads 4 --kv-heads 2 --ff 256 "
+                         "--vocab 512 --type f16",
+                         base),
+              folder);
     analysis_of_fewer_blocks();
     numbers_of_other_tokens();
     text_of_other_tokens();

@@ -480,7 +480,7 @@ int main(void) {
         printf("skipped: $WATTLAW, which makes the models, is no program\n");
         return TEST_SKIPPED;
     }
-    need_model("/");
+    need_backends();
     test_folder(folder);
     test_path(base, folder, "base.gguf");
     test_path(made, folder, "made.gguf");

@@ -410,22 +410,13 @@ static void test_other_files(void) {
 }
 
 int main(void) {
-    struct wl_err err = {0};
     struct rng rng;
-    log_capture();
-    if (backends_load(&err) != WL_OK) {
-        printf("skipped: %s\n", err.message);
-        return TEST_SKIPPED;
-    }
+    need_backends();
     test_folder(folder);
     test_path(base, folder, "base.gguf");
     test_path(made, folder, "made.gguf");
     test_path(other, folder, "other.gguf");
-    if (!make_uneven(base)) {
-        printf("skipped: no `wattlaw synth` to make a model with\n");
-        test_folder_remove(folder);
-        return TEST_SKIPPED;
-    }
+    need_made(make_uneven(base), folder);
     rng_seed(&rng, 3);
     for (int i = 0; i < N_TEXT; i++) {
         tokens[i] = (int32_t)rng_below(&rng, 512);

@@ -433,21 +433,14 @@ static void test_refused(void) {
 }
 
 int main(void) {
-    struct wl_err err = {0};
-    log_capture();
-    if (backends_load(&err) != WL_OK) {
-        printf("skipped: %s\n", err.message);
-        return TEST_SKIPPED;
-    }
+    need_backends();
     test_folder(folder);
     test_path(made, folder, "made.gguf");
     test_path(synth, folder, "synth.gguf");
-    if (!made_synth("--arch qwen2 --layers 2 --embd 64 --heads 4 --kv-heads 2 --ff 256 --vocab 512",
-                    synth)) {
-        printf("skipped: no `wattlaw synth` to make a model with\n");
-        test_folder_remove(folder);
-        return TEST_SKIPPED;
-    }
+    need_made(
+        made_synth("--arch qwen2 --layers 2 --embd 64 --heads 4 --kv-heads 2 --ff 256 --vocab 512",
+                   synth),
+        folder);
     test_models();
     test_keys();
     test_tables();

@@ -79,16 +79,30 @@ static inline void test_write(const char *path, const void *data, size_t n) {
     CHECK_OK(os_write_atomic(path, data, n, &err), err);
 }
 
-// The back ends, and the built-in model; leaves with 77 when one of them is absent.
-static inline void need_model(const char *path) {
+// Leaves with 77 when they are absent.
+static inline void need_backends(void) {
     struct wl_err err;
     log_capture();
     if (backends_load(&err) != WL_OK) {
         printf("skipped: %s\n", err.message);
         exit(TEST_SKIPPED);
     }
+}
+
+// The back ends, and a model that is part of the checkout.
+static inline void need_model(const char *path) {
+    need_backends();
     if (!os_exists(path)) {
         printf("skipped: there is no model '%s'\n", path);
+        exit(TEST_SKIPPED);
+    }
+}
+
+// A model that `wattlaw synth` was to make in the folder, which goes when it did not.
+static inline void need_made(bool is_made, char folder[OS_PATH_BYTES]) {
+    if (!is_made) {
+        printf("skipped: no `wattlaw synth` to make a model with\n");
+        test_folder_remove(folder);
         exit(TEST_SKIPPED);
     }
 }
