@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "cli/engine_options.h"
 #include "cli/progress.h"
 #include "engine/client.h"
 
@@ -28,18 +29,21 @@ enum wl_status compress_files_of(const char *out, const char *mmproj_out,
                : status;
 }
 
-// A budget in speed or energy is worked out from timings, under the conditions that the model will
-// run in. Else nothing is timed, and threads that spin would only be in each other's way on a busy
-// machine.
-static bool times_anything(const json_t *request) {
+// A budget in speed or energy is worked out from timings as llama.cpp runs; rivals are timed as
+// `wattlaw run` would run them. Else nothing is timed, and threads that spin would only be in each
+// other's way on a busy machine.
+static const char *wait_policy(const json_t *request) {
     const char *budget = wl_json_opt_string(request, "budget", "");
-    return strstr(budget, "tok") || strpbrk(budget, "jJ");
+    if (getenv("OMP_WAIT_POLICY") || strstr(budget, "tok") || strpbrk(budget, "jJ")) {
+        return NULL;
+    }
+    bool has_rivals = json_array_size(json_object_get(request, "rivals")) > 0;
+    return has_rivals ? engine_options_wait_policy() : "passive";
 }
 
 static enum wl_status start(const json_t *request, struct engine **engine, struct wl_err *err) {
-    bool leaves_policy = getenv("OMP_WAIT_POLICY") || times_anything(request);
     struct engine_options options = {.program = ENGINE_PROGRAM_COMPRESSOR,
-                                     .omp_wait_policy = leaves_policy ? NULL : "passive"};
+                                     .omp_wait_policy = wait_policy(request)};
     return engine_start(&options, engine, err);
 }
 

@@ -54,7 +54,7 @@ static enum wl_status check_word(const char *name, const char *word, const char 
 
 // On shared virtual cores a spinning thread keeps waiting for one that the hypervisor has stopped:
 // times of the same prompt scattered by 8-11 %, against 2-5 % with sleeping threads.
-static const char *default_wait_policy(void) {
+const char *engine_options_wait_policy(void) {
     struct machine machine;
     bool is_virtual = machine_read(NULL, &machine, NULL) == WL_OK && machine.is_virtual;
     return is_virtual && !getenv("OMP_WAIT_POLICY") ? "passive" : NULL;
@@ -80,7 +80,7 @@ enum wl_status engine_options_get(const struct cli_context *context, struct subj
         .load_mode = given.load_mode,
         .image_min_tokens = given.image_min_tokens,
         .image_max_tokens = given.image_max_tokens,
-        .wait_policy = given.wait_policy ? given.wait_policy : default_wait_policy(),
+        .wait_policy = given.wait_policy ? given.wait_policy : engine_options_wait_policy(),
         .root = context->common.root,
         .meters = given.meters,
     };

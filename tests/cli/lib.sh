@@ -74,6 +74,15 @@ ok() {
 $said"; fi
 }
 
+# interrupt_after SECONDS COMMAND...: SIGINT to the command alone. Without --foreground timeout also
+# sends SIGCONT to the whole group, which now and then lets LeakSanitizer, when it looks at a process
+# that ends, wait for ever.
+interrupt_after() {
+    local seconds=$1
+    shift
+    timeout --foreground --preserve-status -s INT "$seconds" "$@"
+}
+
 # expect_code CODE WHAT COMMAND...: the command ends with CODE; its output is in $OUT and $ERR. A
 # crash is never what is expected.
 expect_code() {

@@ -99,6 +99,6 @@ expect_code 1 'refuses an edited one' "$WATTLAW" analyze --from edited.json
 expect_err_grep 'says what is wrong' "block 0: key 'influence': expected a number from 0 to 2, found 5"
 
 if command -v timeout >/dev/null; then
-    expect_code 130 'ends when interrupted' timeout --preserve-status -s INT 3 "$WATTLAW" analyze \
+    expect_code 130 'ends when interrupted' interrupt_after 3 "$WATTLAW" analyze \
         in.gguf --tokens 400000 --threads 1
 fi

@@ -146,7 +146,7 @@ rm -r out.gguf*
 # An interrupted run is gone on with.
 if command -v timeout >/dev/null; then
     long=(in.gguf -o out.gguf --width 128 --tokens 60000 --threads 1 --check 0 --rivals none --floor none)
-    expect_code 130 'ends when interrupted' timeout --preserve-status -s INT 3 "$WATTLAW" compress "${long[@]}"
+    expect_code 130 'ends when interrupted' interrupt_after 3 "$WATTLAW" compress "${long[@]}"
     ok 'leaves no file' bash -c '! ls out.gguf out.gguf.unverified 2>/dev/null'
     ok 'but what it has done' test -s out.gguf.work/job.json
     expect_err_grep 'and says so' "the same command goes on from 'out.gguf.work'"

@@ -142,6 +142,6 @@ expect_grep 'as one that sees images' 'synth-eyes-q4_0 '
 # An interrupted run leaves nothing behind.
 if command -v timeout >/dev/null; then
     expect_code 130 'ends when interrupted' \
-        timeout --preserve-status -s INT 0.7 "$WATTLAW" synth --like qwen2.5-7b --type f16 -o big.gguf
+        interrupt_after 0.7 "$WATTLAW" synth --like qwen2.5-7b --type f16 -o big.gguf
     ok 'leaves no file' bash -c '! ls big.gguf* 2>/dev/null'
 fi

@@ -114,7 +114,7 @@ if command -v timeout >/dev/null; then
         'd["was_interrupted"] and d["command"]["signal"] == 2 and 0.5 < d["seconds"] < 10'
     expect_code 130 'so does SIGTERM' timeout --preserve-status 1.2 "${watch[@]}" -- sleep 30
     expect_grep 'with its summary' 'killed by signal 15'
-    expect_code 130 'during the rest nothing is started' timeout -s INT --preserve-status 1 \
+    expect_code 130 'during the rest nothing is started' interrupt_after 1 \
         "$WATTLAW" watch --idle 20 -- touch started
     ok 'nothing' test ! -e started
 fi
