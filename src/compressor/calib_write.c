@@ -325,7 +325,7 @@ enum wl_status calib_write(struct calib_writer *w, struct calib_part *part, size
     double share_before = w->model->watch->share_done;
     size_t n_before = part->n_tokens;
     enum wl_status status = WL_OK;
-    for (size_t slot = 0; slot < w->n_at_once; slot++) {
+    for (size_t slot = 0; slot < CALIB_MAX_AT_ONCE; slot++) {
         all.slots[slot] = FREE;
     }
     while (status == WL_OK && part->n_tokens + 1 < end) {
