@@ -73,7 +73,9 @@ static enum wl_status make_text(struct analysis_job *job, struct wl_err *err) {
     struct calib_options options;
     compress_calib_defaults(&options);
     options.text_path = path_or_null(job->request, "text");
-    options.task_path = path_or_null(job->request, "tasks");
+    const char *tasks = path_or_null(job->request, "tasks");
+    options.task_paths = &tasks;
+    options.n_task_paths = tasks ? 1 : 0;
     options.n_tokens = (size_t)job->n_tokens;
     double wanted = HELD_OUT_TIMES * (double)job->n_tokens_kl / (double)job->n_tokens;
     options.held_out = fmin(fmax(wanted, LEAST_HELD_OUT), MOST_HELD_OUT);

@@ -45,9 +45,6 @@ static enum wl_status read_documents(struct calib_maker *m, struct wl_err *err) 
     for (size_t i = 0; i < o->n_task_paths && status == WL_OK; i++) {
         status = calib_read_tasks(&m->documents, o->task_paths[i], err);
     }
-    if (status == WL_OK && o->task_path) {
-        status = calib_read_tasks(&m->documents, o->task_path, err);
-    }
     if (status == WL_OK) {
         status = check_tasks(m, err);
     }

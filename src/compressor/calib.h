@@ -36,7 +36,6 @@ struct calib_options {
     const char *text_path;         // NULL: none
     const char *const *task_paths; // files; those that came with wattlaw are for the caller to find
     size_t n_task_paths;
-    const char *task_path; // one more; NULL: none
     // The image encoder of the model, for tasks with pictures (in the file's folder, as
     // docs/tasks.md says); NULL: such tasks are left out, and counted in n_pictures_left_out.
     const char *mmproj_path;

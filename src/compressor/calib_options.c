@@ -36,7 +36,7 @@ static enum wl_status check_sizes(const struct calib_options *o, struct wl_err *
 
 static bool is_absent(const struct calib_options *o, int source) {
     return (source == CALIB_TEXT && !o->text_path) ||
-           (source == CALIB_TASKS && o->n_task_paths == 0 && !o->task_path);
+           (source == CALIB_TASKS && o->n_task_paths == 0);
 }
 
 static enum wl_status check_shares(const struct calib_options *o, struct wl_err *err) {
