@@ -284,8 +284,8 @@ static int compare_rising(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void remove_all(const struct obs_options *options, struct work *work, uint32_t *order,
-                       double *error) {
+static enum wl_status remove_all(const struct obs_options *options, struct work *work,
+                                 uint32_t *order, double *error, struct wl_err *err) {
     struct obs_state *state = &work->state;
     size_t n_groups = state->n_in / state->group;
     error[0] = 0;
@@ -293,6 +293,11 @@ static void remove_all(const struct obs_options *options, struct work *work, uin
         error[i] = NAN;
     }
     while (state->n_left > options->n_min) {
+        if (options->go_on && !options->go_on(options->context)) {
+            return wl_err_set(err, WL_INTERRUPTED,
+                              "interrupted while inputs were chosen: %zu of %zu to go were left",
+                              state->n_left - options->n_min, state->n_in - options->n_min);
+        }
         size_t n = state->n_left - options->n_min;
         if (state->group > 1) {
             obs_choose_group(state, &work->cut);
@@ -307,6 +312,13 @@ static void remove_all(const struct obs_options *options, struct work *work, uin
     qsort(state->input, state->n_left, sizeof *state->input, compare_rising);
     memcpy(order + (state->n_in - state->n_left), state->input,
            state->n_left * sizeof *state->input);
+    if (!isfinite(work->sum)) {
+        return wl_err_set(err, WL_INPUT,
+                          "the error of choosing from %zu inputs is not finite: the second "
+                          "moments span too many orders of magnitude for a ridge of %g",
+                          state->n_in, options->ridge);
+    }
+    return WL_OK;
 }
 
 enum wl_status obs_order(const struct obs_options *options, const float *w, size_t n_out,
@@ -325,13 +337,7 @@ enum wl_status obs_order(const struct obs_options *options, const float *w, size
         status = prepare(options, w, &work, err);
     }
     if (status == WL_OK) {
-        remove_all(options, &work, order, error);
-        if (!isfinite(work.sum)) {
-            status = wl_err_set(err, WL_INPUT,
-                                "the error of choosing from %zu inputs is not finite: the second "
-                                "moments span too many orders of magnitude for a ridge of %g",
-                                n_in, options->ridge);
-        }
+        status = remove_all(options, &work, order, error, err);
     }
     release(&work);
     return status;

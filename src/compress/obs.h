@@ -7,6 +7,7 @@
 #ifndef WATTLAW_COMPRESS_OBS_H
 #define WATTLAW_COMPRESS_OBS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,8 @@ struct obs_options {
     size_t block; // inputs that go at once; a power of two up to 256
     size_t group; // inputs that only go together, neighbours (1; head_dim for heads); one at once
     size_t n_min; // inputs that stay at least; a multiple of group
+    bool (*go_on)(void *context); // asked before each `block`; false: INTERRUPTED; NULL: never
+    void *context;
 };
 
 // order [n_in]: the inputs, group by group, in the order in which they go; then those that stay, by
@@ -27,7 +30,7 @@ struct obs_options {
 // one: two that are 1000 times as strong lost up to 0.3 % of it with a ridge of 1e-2, 2 % with
 // 1e-3, 17 % with 1e-4, more than half with 1e-5 (200 draws each).
 // `square` [n_in][n_in] is C and is used up; `w` [n_out][n_in] is copied.
-// INPUT when C is not positive definite even with the ridge; MEMORY.
+// INPUT when C is not positive definite even with the ridge; INTERRUPTED; MEMORY.
 enum wl_status obs_order(const struct obs_options *options, const float *w, size_t n_out,
                          size_t n_in, float *square, uint32_t *order, double *error,
                          struct wl_err *err);

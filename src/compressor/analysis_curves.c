@@ -51,8 +51,12 @@ static bool is_silent(const struct part *part) {
 }
 
 static enum wl_status find_order(struct part *part, struct wl_err *err) {
-    struct obs_options options = {
-        .ridge = RIDGE, .block = OBS_BLOCK, .group = part->group, .n_min = part->n_min};
+    struct obs_options options = {.ridge = RIDGE,
+                                  .block = OBS_BLOCK,
+                                  .group = part->group,
+                                  .n_min = part->n_min,
+                                  .go_on = analysis_goes_on,
+                                  .context = part->walk};
     if (is_silent(part)) {
         for (size_t i = 0; i < part->n_in; i++) {
             part->order[i] = (uint32_t)i;

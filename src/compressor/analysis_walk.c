@@ -194,11 +194,16 @@ static enum wl_status open_probe(struct analysis_walk *walk, struct wl_err *err)
 
 // ---- progress ----
 
-enum wl_status analysis_worked(struct analysis_walk *walk, double work, struct wl_err *err) {
+bool analysis_goes_on(void *context) {
+    const struct analysis_walk *walk = context;
     const struct analysis_options *o = walk->options;
-    walk->work_done += work;
     double share = walk->work_total > 0 ? fmin(walk->work_done / walk->work_total, 1) : 0;
-    return !o->go_on || o->go_on(o->context, share)
+    return !o->go_on || o->go_on(o->context, share);
+}
+
+enum wl_status analysis_worked(struct analysis_walk *walk, double work, struct wl_err *err) {
+    walk->work_done += work;
+    return analysis_goes_on(walk)
                ? WL_OK
                : wl_err_set(err, WL_INTERRUPTED, "interrupted: the analysis is not finished");
 }

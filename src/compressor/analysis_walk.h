@@ -70,6 +70,7 @@ bool analysis_next_chunk(const struct analysis_walk *walk, const struct analysis
                          struct analysis_chunk *chunk);
 // So many floating-point operations are behind us; INTERRUPTED when it is not
 // to go on.
+bool analysis_goes_on(void *walk); // asks, with the share of work done so far
 enum wl_status analysis_worked(struct analysis_walk *walk, double work, struct wl_err *err);
 
 // Operations, about: of a token in a block; of its second moments; of the

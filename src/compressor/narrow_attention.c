@@ -14,7 +14,9 @@ static enum wl_status choose(struct narrow_unit *unit, struct wl_err *err) {
                                        o->method == NARROW_MAGNITUDE ? NARROW_WANDA : o->method,
                                    .ridge = o->ridge,
                                    .group = per_group(unit),
-                                   .n_kept = unit->shape.n_head_kv * per_group(unit)};
+                                   .n_kept = unit->shape.n_head_kv * per_group(unit),
+                                   .go_on = narrow_goes_on,
+                                   .context = unit->walk};
     size_t n_in = unit->moments.n_in;
     float *diagonal = calloc(n_in, sizeof *diagonal);
     unit->heads = calloc(choice.n_kept, sizeof *unit->heads);

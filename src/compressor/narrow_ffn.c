@@ -55,7 +55,9 @@ static enum wl_status choose(struct narrow_unit *unit, struct wl_err *err) {
                                    .ridge = o->ridge,
                                    .group = 1,
                                    .n_kept = unit->shape.n_ff,
-                                   .score = score};
+                                   .score = score,
+                                   .go_on = narrow_goes_on,
+                                   .context = unit->walk};
     float *diagonal = calloc(unit->was.n_ff, sizeof *diagonal);
     unit->neurons = calloc(unit->shape.n_ff, sizeof *unit->neurons);
     unit->second_moments = calloc(unit->shape.n_ff, sizeof *unit->second_moments);

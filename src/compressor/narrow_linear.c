@@ -118,7 +118,9 @@ static enum wl_status choose_by_surgeon(const struct narrow_moments *m, const fl
     struct obs_options options = {.ridge = choice->ridge,
                                   .block = OBS_BLOCK,
                                   .group = choice->group,
-                                  .n_min = choice->n_kept};
+                                  .n_min = choice->n_kept,
+                                  .go_on = choice->go_on,
+                                  .context = choice->context};
     float *square = calloc(m->n_in, m->n_in * sizeof *square);
     uint32_t *order = calloc(m->n_in, sizeof *order);
     double *error = calloc(m->n_in / choice->group + 1, sizeof *error);

@@ -24,7 +24,9 @@ struct narrow_choice {
     double ridge;
     size_t group; // inputs that stay or go together
     size_t n_kept;
-    const float *score; // [n_in] of NARROW_MAGNITUDE
+    const float *score;           // [n_in] of NARROW_MAGNITUDE
+    bool (*go_on)(void *context); // as in compress/obs.h
+    void *context;
 };
 
 // kept [n_kept], ascending.

@@ -143,9 +143,14 @@ void narrow_set_share(struct narrow_walk *walk, double begin, double end) {
     walk->share_end = end;
 }
 
-enum wl_status narrow_look(const struct narrow_walk *walk, struct wl_err *err) {
+bool narrow_goes_on(void *context) {
+    const struct narrow_walk *walk = context;
     const struct narrow_options *o = walk->options;
-    return !o->go_on || o->go_on(o->context, walk->share)
+    return !o->go_on || o->go_on(o->context, walk->share);
+}
+
+enum wl_status narrow_look(struct narrow_walk *walk, struct wl_err *err) {
+    return narrow_goes_on(walk)
                ? WL_OK
                : wl_err_set(err, WL_INTERRUPTED, "interrupted while blocks were made narrower");
 }

@@ -47,7 +47,8 @@ void narrow_walk_close(struct narrow_walk *walk);
 // Both streams begin as the embedded tokens, in scratch files.
 enum wl_status narrow_walk_embed(struct narrow_walk *walk, struct wl_err *err);
 // Asks whether to go on: INTERRUPTED.
-enum wl_status narrow_look(const struct narrow_walk *walk, struct wl_err *err);
+enum wl_status narrow_look(struct narrow_walk *walk, struct wl_err *err);
+bool narrow_goes_on(void *walk); // the same, for what only asks
 // Of the loops to come, out of all the work.
 void narrow_set_share(struct narrow_walk *walk, double begin, double end);
 

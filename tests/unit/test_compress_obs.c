@@ -460,6 +460,29 @@ static void test_bad_options(void **state) {
     assert_int_equal(obs_order(&options, c, 1, SIZE_MAX, NULL, NULL, NULL, &err), WL_INPUT);
 }
 
+static bool twice(void *context) {
+    int *n_asked = context;
+    return ++*n_asked <= 2;
+}
+
+static void test_stops_when_asked(void **state) {
+    (void)state;
+    enum { N = 8 };
+    int n_asked = 0;
+    const struct obs_options options = {
+        .ridge = 0.01, .block = 2, .group = 1, .go_on = twice, .context = &n_asked};
+    float square[N * N] = {0}, w[N] = {0};
+    for (size_t i = 0; i < N; i++) {
+        square[i * N + i] = w[i] = 1;
+    }
+    struct wl_err err;
+    uint32_t order[N];
+    double error[N + 1];
+    assert_int_equal(obs_order(&options, w, 1, N, square, order, error, &err), WL_INTERRUPTED);
+    assert_int_equal(n_asked, 3);
+    assert_non_null(strstr(err.message, "4 of 8"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_curve_is_the_optimum_of_each_step),
@@ -472,6 +495,7 @@ int main(void) {
         cmocka_unit_test(test_massive_twins),
         cmocka_unit_test(test_blocks_choose_nearly_as_well),
         cmocka_unit_test(test_bad_moments),
+        cmocka_unit_test(test_stops_when_asked),
         cmocka_unit_test(test_bad_options),
     };
     openblas_set_num_threads(1);
