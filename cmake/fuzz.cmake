@@ -17,9 +17,9 @@ if(WATTLAW_ENGINE_PRIVATE)
   file(COPY "${WATTLAW_ENGINE_SYSROOT}/usr/include/ggml.h"
     "${WATTLAW_ENGINE_SYSROOT}/usr/include/gguf.h" DESTINATION "${fuzz_ggml_dir}")
 endif()
-set(fuzz_readers analysis_json arch calib_file calib_part certificate costs pack_finish plan relabel
-  relabel_find relabel_rules source source_keys source_shape source_tensors target target_keys
-  target_write trim_vocab work)
+set(fuzz_readers analysis_json arch calib_file calib_part certificate costs narrow_record pack_finish
+  plan relabel relabel_find relabel_rules source source_keys source_shape source_tensors states target
+  target_keys target_write trim_vocab work)
 list(TRANSFORM fuzz_readers REPLACE "(.+)" "${CMAKE_SOURCE_DIR}/src/compressor/\\1.c")
 add_library(wl_fuzz_readers STATIC ${fuzz_readers} "${CMAKE_SOURCE_DIR}/src/worker/gguf_file.c"
   "${CMAKE_SOURCE_DIR}/fuzz/ggml_types.c")
@@ -31,6 +31,6 @@ target_include_directories(wl_fuzz_readers SYSTEM PUBLIC ${fuzz_ggml_dir})
 target_compile_options(wl_fuzz_readers PRIVATE ${WATTLAW_CFLAGS})
 target_compile_definitions(wl_fuzz_readers PUBLIC _GNU_SOURCE)
 target_link_libraries(wl_fuzz_readers PUBLIC wl_compress wl_os wl_base m)
-foreach(name fuzz_compress fuzz_work_folder)
+foreach(name fuzz_compress fuzz_work_blocks fuzz_work_folder)
   target_link_libraries(${name} PRIVATE wl_fuzz_readers)
 endforeach()
