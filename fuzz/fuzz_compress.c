@@ -15,6 +15,7 @@
 #include "compressor/source.h"
 #include "compressor/target.h"
 #include "compressor/trim_vocab.h"
+#include "scratch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -22,12 +23,6 @@ enum { N_CHOICES = 8, MAX_BYTES = 1 << 18, MAX_LOADED = 4 };
 
 static int in_fd = -1;
 static char in_path[64], folder[32], out_path[64];
-
-static void require(bool is_true) {
-    if (!is_true) {
-        abort();
-    }
-}
 
 static bool is_ok(enum wl_status status, const struct wl_err *err) {
     require(status == WL_OK || (err->status == status && err->message[0]));
@@ -40,13 +35,11 @@ static void clean(void) {
 }
 
 static void begin(void) {
-    snprintf(folder, sizeof folder, "/tmp/wattlaw-fuzz-XXXXXX");
-    require(mkdtemp(folder) != NULL);
+    scratch_folder(folder, sizeof folder, clean);
     snprintf(out_path, sizeof out_path, "%s/out.gguf", folder);
     in_fd = memfd_create("in.gguf", MFD_CLOEXEC);
     require(in_fd >= 0);
     snprintf(in_path, sizeof in_path, "/proc/self/fd/%d", in_fd);
-    atexit(clean);
 }
 
 // ---- sizes ----

@@ -10,6 +10,7 @@
 
 #include "compressor/narrow_record.h"
 #include "compressor/states.h"
+#include "scratch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -29,22 +30,14 @@ enum wl_status compress_source_shape(const struct compress_source *source, uint3
 
 static char folder[64], path[96];
 
-static void require(bool is_true) {
-    if (!is_true) {
-        abort();
-    }
-}
-
 static void clean(void) {
     unlink(path);
     rmdir(folder);
 }
 
 static void begin(void) {
-    snprintf(folder, sizeof folder, "/tmp/wattlaw-fuzz-XXXXXX");
-    require(mkdtemp(folder) != NULL);
+    scratch_folder(folder, sizeof folder, clean);
     snprintf(path, sizeof path, "%s/file", folder);
-    atexit(clean);
 }
 
 // A block's sum is of all before it, a stream's of its rows.

@@ -11,6 +11,7 @@
 #include "compressor/calib_part.h"
 #include "compressor/costs.h"
 #include "compressor/work.h"
+#include "scratch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -30,12 +31,6 @@ void compress_calib_release(struct calib *calib) {
 
 static char folder[64], state_path[96], text_path[96];
 
-static void require(bool is_true) {
-    if (!is_true) {
-        abort();
-    }
-}
-
 static void clean(void) {
     unlink(state_path);
     unlink(text_path);
@@ -43,11 +38,9 @@ static void clean(void) {
 }
 
 static void begin(void) {
-    snprintf(folder, sizeof folder, "/tmp/wattlaw-fuzz-XXXXXX");
-    require(mkdtemp(folder) != NULL);
+    scratch_folder(folder, sizeof folder, clean);
     snprintf(state_path, sizeof state_path, "%s/job.json", folder);
     snprintf(text_path, sizeof text_path, "%s/text.bin", folder);
-    atexit(clean);
 }
 
 static void write_file(const char *path, const uint8_t *data, size_t n) {

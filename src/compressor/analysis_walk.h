@@ -68,9 +68,9 @@ void analysis_walk_close(struct analysis_walk *walk);
 // False when there is no more.
 bool analysis_next_chunk(const struct analysis_walk *walk, const struct analysis_sequences *of,
                          struct analysis_chunk *chunk);
+bool analysis_goes_on(void *walk); // asks, with the share of work done so far
 // So many floating-point operations are behind us; INTERRUPTED when it is not
 // to go on.
-bool analysis_goes_on(void *walk); // asks, with the share of work done so far
 enum wl_status analysis_worked(struct analysis_walk *walk, double work, struct wl_err *err);
 
 // Operations, about: of a token in a block; of its second moments; of the
