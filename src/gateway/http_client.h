@@ -28,8 +28,8 @@ struct http_call_options {
     const char *const *headers; // "Name: value", NULL at the end; NULL: none
     const void *body;           // must stay until the call ends; NULL: none
     size_t n_body;
-    int64_t connect_ms, silence_ms; // until connected; without a single byte. 0: no limit
-    int64_t total_ms;               // 0: no limit
+    int64_t connect_ms; // until connected; 0: no limit
+    int64_t total_ms;   // 0: no limit
 
     // The head of the answer. May be NULL.
     void (*on_head)(void *context, struct http_call *call, long status, const char *content_type);
@@ -42,13 +42,13 @@ struct http_call_options {
     void *context;
 };
 
-// All strings are copied. The callbacks come from the loop, never from within this. MEMORY.
+// All strings are copied. No callback comes from within this. MEMORY.
 enum wl_status http_call_start(struct http_client *client, const struct http_call_options *options,
                                struct http_call **out, struct wl_err *err);
 long http_call_status(const struct http_call *call); // 0 before the head
 // A header of the answer, after on_head; NULL.
 const char *http_call_header(struct http_call *call, const char *name);
-// No more data until resumed (for a client that is slow).
+// No more data until resumed (for a client that is slow). Resuming may call on_data at once.
 void http_call_pause(struct http_call *call, bool is_paused);
 // Cuts the connection, which a model server takes as the wish to stop. May be called from the
 // callbacks of the same call. NULL is fine.

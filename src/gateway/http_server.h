@@ -28,6 +28,8 @@ struct http_handlers {
     // The headers are there, a body may follow. A reply given here refuses the request before its
     // body is read.
     void (*on_headers)(void *context, struct http_exchange *exchange);
+    // The body will be longer than the limit: to be answered at once; the connection ends then.
+    void (*on_too_large)(void *context, struct http_exchange *exchange);
     // The request is whole; the reply may come at once or at any later time.
     void (*on_request)(void *context, struct http_exchange *exchange);
     // The client has left, or fell silent, before its answer was whole. Nothing can be sent any
@@ -48,7 +50,7 @@ struct http_listen {
 
 // `loop`, `handlers` and `context` must outlive the server. BUSY when the address is taken; INPUT
 // when it is none; PERMISSION; IO.
-enum wl_status http_server_open(uv_loop_t *loop, const struct http_listen *listen,
+enum wl_status http_server_open(uv_loop_t *loop, const struct http_listen *where,
                                 const struct http_limits *limits,
                                 const struct http_handlers *handlers, void *context,
                                 struct http_server **out, struct wl_err *err);
