@@ -51,6 +51,13 @@ foreach(source ${worker_tests})
   wattlaw_c_test("${source}" worker)
 endforeach()
 
+file(GLOB gateway_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/gateway/test_*.c")
+foreach(source ${gateway_tests})
+  wattlaw_c_test("${source}" gateway)
+  get_filename_component(name "${source}" NAME_WE)
+  target_link_libraries(${name} PRIVATE wl_gateway wl_account wl_openai)
+endforeach()
+
 file(GLOB api_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/api/test_*.c")
 foreach(source ${api_tests})
   wattlaw_c_test("${source}" unit)

@@ -190,8 +190,7 @@ static enum wl_status status_of(CURLcode code) {
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
     case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_BAD_CONTENT_ENCODING:
-    case CURLE_TOO_LARGE_HEADERS: return WL_INPUT;
+    case CURLE_BAD_CONTENT_ENCODING: return WL_INPUT;
     default: return WL_IO;
     }
 }
