@@ -13,7 +13,14 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum { KEYS_MAX = 4096, KEY_NAME_BYTES = 64, KEY_MAX_MODELS = 32, KEY_HASH_BYTES = 32 };
+enum {
+    KEYS_MAX = 4096,
+    KEY_NAME_BYTES = 64,
+    KEY_MAX_MODELS = 32,
+    KEY_MODEL_BYTES = 256,
+    KEY_HASH_BYTES = 32,
+    KEY_SECRET_BYTES = 48
+};
 
 struct key {
     char name[KEY_NAME_BYTES];          // letters, digits, '-', '_', '.'; unique
@@ -27,15 +34,19 @@ struct keys {
     size_t n;
 };
 
-// INPUT names the key (number and name), the field, what was expected and found. Unknown fields are
-// refused: a limit with a misspelt name would not limit.
+// INPUT names the key (number and name), the field, what was expected and found; LIMIT says which
+// one is too long. Unknown fields are refused: a limit with a misspelt name would not limit. So are
+// a file without any key and an empty list of models, which could be meant as all or as nothing.
 enum wl_status keys_parse(const char *text, size_t n, struct keys *out, struct wl_err *err);
 void keys_release(struct keys *keys); // zeroed ones are fine
-// By the secret that a client sends; NULL: not there. Takes the same time wherever it stands.
+// By the secret that a client sends; NULL: not there, as an empty one never is. Takes the same time
+// wherever it stands.
 const struct key *keys_find(const struct keys *keys, const char *secret, size_t n);
 bool key_may_use(const struct key *key, const char *model);
+
+bool key_name_is_good(const char *name); // 1 to 63 of the characters above
 // A new secret, "wl-" and 43 characters of 32 random bytes, and its line for the file.
-void key_secret(const unsigned char random[32], char out[48]);
+void key_secret(const unsigned char random[32], char out[KEY_SECRET_BYTES]);
 void key_write(struct buf *buf, const char *name, const char *secret); // JSON object
 
 #endif

@@ -18,16 +18,17 @@ struct histogram {
     double sum;
 };
 void histogram_init(struct histogram *h, const double *bounds, size_t n_bounds);
-void histogram_add(struct histogram *h, double value); // NaN is left out
+void histogram_add(struct histogram *h, double value); // what is not finite is left out
 
-// Labels end with a NULL name; values are escaped.
+// Labels end with a NULL name; values are escaped, what is not text in them becomes '?', since one
+// wrong byte would cost the whole page.
 struct metric_label {
     const char *name, *value;
 };
 // "# HELP" and "# TYPE" once for a family, in front of its samples.
 void metric_family(struct buf *buf, const char *name, const char *type, const char *help);
 void metric_sample(struct buf *buf, const char *name, const struct metric_label *labels,
-                   double value);
+                   double value); // labels NULL: none
 // name_bucket with le, name_sum, name_count.
 void metric_histogram(struct buf *buf, const char *name, const struct metric_label *labels,
                       const struct histogram *h);
