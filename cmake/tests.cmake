@@ -1,6 +1,6 @@
 # Every tests/unit/test_<module>_<thing>.c is one CTest test; so is every tests/cli/test_*.sh and
 # tests/worker/test_*.{c,sh}. Exit code 77 means skipped, and the test has said why.
-set(TEST_LIBS wl_sim wl_measure wl_report wl_plan wl_eval wl_account wl_compress wl_image wl_store wl_catalog wl_engine wl_sampler wl_meter wl_record
+set(TEST_LIBS wl_sim wl_measure wl_report wl_plan wl_eval wl_account wl_openai wl_compress wl_image wl_store wl_catalog wl_engine wl_sampler wl_meter wl_record
   wl_stats wl_series wl_os wl_base PkgConfig::CMOCKA Threads::Threads m)
 set(TEST_ENV
   "WATTLAW=${CMAKE_BINARY_DIR}/bin/wattlaw"

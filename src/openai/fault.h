@@ -14,7 +14,7 @@ struct openai_fault {
     char param[OPENAI_PARAM_BYTES]; // "messages[2].content[0].image_url.url"; "": null
 };
 
-// Sets all of it and returns `status`; `fault` may be NULL.
+// Sets all of it and returns `status`; `fault` may be NULL, and so may `code` and `param`.
 enum wl_status openai_fault_set(struct openai_fault *fault, enum wl_status status, const char *code,
                                 const char *param, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
