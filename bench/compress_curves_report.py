@@ -190,17 +190,15 @@ def _panel(rows, figure, x, y):
     return parts + ['</g>']
 
 
-def _legend():
-    parts, x = [], LEFT
-    for method, colour in COLOURS.items():
-        parts.append(f'<text x="{x}" y="18" fill="{colour}" font-weight="bold">{method}</text>')
-        x += 90
-    return parts
+def _legend(methods):
+    return [f'<text x="{LEFT + 90 * i}" y="18" fill="{COLOURS[method]}" font-weight="bold">{method}</text>'
+            for i, method in enumerate(methods)]
 
 
 def picture(all_groups):
     """SVG: the diagrams of each model, ACROSS in a row."""
-    parts, line = _legend(), 0
+    measured = {group['method'] for group in all_groups}
+    parts, line = _legend([method for method in COLOURS if method in measured]), 0
     for model in sorted({group['model'] for group in all_groups}):
         rows = [g for g in all_groups if g['model'] == model and g['method'] in COLOURS]
         figures = [f for f in CURVES if any(f in row for row in rows)]
