@@ -19,6 +19,7 @@ struct store_schema {
 };
 
 extern const struct store_schema STORE_SCHEMA;  // schema_study.c
+extern const struct store_schema LEDGER_SCHEMA; // schema_ledger.c
 
 // store_open for another kind of file.
 enum wl_status store_open_as(const struct store_schema *schema, const char *path,
