@@ -27,6 +27,7 @@ endfunction()
 function(wattlaw_module folder)
   cmake_parse_arguments(M "PURE" "" "DEPS;LIBS" ${ARGN})
   wattlaw_sources(${folder} sources)
+  list(FILTER sources EXCLUDE REGEX "/main\\.c$") # of a program; the rest is its library
   wattlaw_include_dir(${folder} include_dir)
   add_library(wl_${folder} STATIC ${sources})
   target_include_directories(wl_${folder} PUBLIC "${include_dir}")

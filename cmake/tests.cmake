@@ -1,6 +1,6 @@
 # Every tests/unit/test_<module>_<thing>.c is one CTest test; so is every tests/cli/test_*.sh and
 # tests/worker/test_*.{c,sh}. Exit code 77 means skipped, and the test has said why.
-set(TEST_LIBS wl_sim wl_measure wl_report wl_plan wl_eval wl_compress wl_image wl_store wl_catalog wl_engine wl_sampler wl_meter wl_record
+set(TEST_LIBS wl_sim wl_measure wl_report wl_plan wl_eval wl_account wl_openai wl_compress wl_image wl_store wl_catalog wl_engine wl_sampler wl_meter wl_record
   wl_stats wl_series wl_os wl_base PkgConfig::CMOCKA Threads::Threads m)
 # Threads that spin while they wait for each other take ten times as long on a machine that is busy.
 set(TEST_ENV
@@ -52,6 +52,13 @@ endforeach()
 file(GLOB worker_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/worker/test_*.c")
 foreach(source ${worker_tests})
   wattlaw_c_test("${source}" worker)
+endforeach()
+
+file(GLOB gateway_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/gateway/test_*.c")
+foreach(source ${gateway_tests})
+  wattlaw_c_test("${source}" gateway)
+  get_filename_component(name "${source}" NAME_WE)
+  target_link_libraries(${name} PRIVATE wl_gateway wl_account wl_openai)
 endforeach()
 
 file(GLOB api_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/api/test_*.c")

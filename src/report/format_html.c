@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/sha256.h"
 #include "base/units.h"
 #include "report/figures.h"
 #include "report/formats.h"
 #include "report/html.h"
 #include "report/html_sections.h"
-#include "report/sha256.h"
 
 extern const char REPORT_STYLE_CSS[];
 extern const char REPORT_ROI_JS[];

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/sha256.h"
 #include "base/units.h"
 #include "report/html.h"
-#include "report/sha256.h"
 
 extern const char REPORT_STYLE_CSS[];
 

@@ -12,6 +12,7 @@
 #include "store/store.h"
 
 struct store {
+    const struct store_schema *schema;
     sqlite3 *db;
     char *path;
 };
@@ -70,10 +71,5 @@ enum wl_status statement_read_all(struct statement *s, statement_read *read, siz
 
 // Makes room for item number n in an array that holds n items and was only grown here.
 enum wl_status store_grow(void **items, size_t n, size_t item_bytes, struct wl_err *err);
-
-// The table of migrations: brings the tables to STORE_SCHEMA_VERSION (schema.c).
-enum wl_status store_migrate(struct store *store, struct wl_err *err);
-// INPUT unless the file's tables are exactly those that the migrations make.
-enum wl_status store_check_tables(struct store *store, struct wl_err *err);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "os/file.h"
+#include "store/schema.h"
 #include "store/statement.h"
 
 // Above this size opening for writing skips the check of the whole file: it would delay a study.
@@ -176,22 +177,28 @@ static enum wl_status prepare_for_reading(struct store *store, struct wl_err *er
 
 enum wl_status store_open(const char *path, enum store_mode mode, struct store **out,
                           struct wl_err *err) {
+    return store_open_as(&STORE_SCHEMA, path, mode, out, err);
+}
+
+enum wl_status store_open_as(const struct store_schema *schema, const char *path,
+                             enum store_mode mode, struct store **out, struct wl_err *err) {
     *out = NULL;
     bool is_read_only = mode == STORE_READ_ONLY;
     if (is_read_only && !os_exists(path)) {
         return wl_err_set(err, WL_NOT_FOUND,
-                          "there is no store '%s' yet: run `wattlaw study` first, or name another "
-                          "file",
-                          path);
+                          "there is no %s '%s' yet: run `%s` first, or name another file",
+                          schema->title, path, schema->made_by);
     }
     if (os_is_dir(path)) {
-        return wl_err_set(err, WL_INPUT, "store '%s' is a folder: name a file in it", path);
+        return wl_err_set(err, WL_INPUT, "%s '%s' is a folder: name a file in it", schema->title,
+                          path);
     }
     struct store *store = calloc(1, sizeof *store);
     if (!store || !(store->path = strdup(path))) {
         free(store);
         return wl_err_set(err, WL_MEMORY, "no memory to open store '%s'", path);
     }
+    store->schema = schema;
     int flags = is_read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
     enum wl_status status = open_db(store, path, flags, mode, err);
     if (status == WL_OK) {

@@ -1,5 +1,6 @@
 // Asking a network meter: what a device on a bad day may answer, passwords and their files,
 // addresses. Everything happens on loopback.
+#include "base/sha256.h"
 #include "http_server.h"
 #include "test_meter_tree.h"
 
@@ -10,7 +11,6 @@
 #include "meter/plug_address.h"
 #include "meter/token_file.h"
 #include "os/clock.h"
-#include "report/sha256.h"
 
 static const int64_t MS = 1000000;
 enum { EXIT_SKIPPED = 77 };
@@ -184,20 +184,12 @@ static void only_http_is_spoken_and_no_proxy_is_used(void **state) {
 static const char DIGEST[] = "WWW-Authenticate: Digest qop=\"auth\", realm=\"shellyplus-a\", "
                              "nonce=\"60dc59c6\", algorithm=SHA-256\r\n";
 
-// SHA-256 as lower-case hex, from what the report module gives.
+// SHA-256 as lower-case hex.
 static void sha256_hex(const char *text, char out[65]) {
-    static const char ALPHABET[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char base64[SHA256_BASE64_BYTES];
-    unsigned bits = 0, n_bits = 0, n = 0;
-    sha256_base64(text, strlen(text), base64);
-    for (const char *c = base64; *c && *c != '=' && n < 32; c++) {
-        bits = bits << 6 | (unsigned)(strchr(ALPHABET, *c) - ALPHABET);
-        n_bits += 6;
-        if (n_bits >= 8) {
-            n_bits -= 8;
-            snprintf(out + 2 * n++, 3, "%02x", bits >> n_bits & 0xff);
-        }
+    unsigned char bytes[SHA256_BYTES];
+    sha256(text, strlen(text), bytes);
+    for (size_t i = 0; i < SHA256_BYTES; i++) {
+        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
     }
 }
 

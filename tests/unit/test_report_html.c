@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
+#include "base/sha256.h"
 #include "report/html_sections.h"
-#include "report/sha256.h"
 #include "report_markup.h"
 #include "report_sample.h"
 

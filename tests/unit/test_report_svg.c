@@ -15,7 +15,6 @@
 #include "base/str.h"
 #include "report/clean.h"
 #include "report/html.h"
-#include "report/sha256.h"
 #include "report/svg.h"
 #include "report/svg_names.h"
 
@@ -243,19 +242,6 @@ static void figures_get_real_signs(void **state) {
     buf_release(&out);
 }
 
-// FIPS 180-4 example messages, in base64.
-static void sha256_of_known_messages(void **state) {
-    (void)state;
-    char out[SHA256_BASE64_BYTES];
-    sha256_base64("", 0, out);
-    assert_string_equal(out, "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
-    sha256_base64("abc", 3, out);
-    assert_string_equal(out, "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
-    const char *two_blocks = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
-    sha256_base64(two_blocks, strlen(two_blocks), out);
-    assert_string_equal(out, "JI1qYdIGOLjlwCaTDD5gOaM85Flk/yFn9uzt1BnbBsE=");
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ticks_are_round_and_cover),
@@ -269,7 +255,6 @@ int main(void) {
         cmocka_unit_test(names_are_made_harmless),
         cmocka_unit_test(any_bytes_become_valid_text),
         cmocka_unit_test(figures_get_real_signs),
-        cmocka_unit_test(sha256_of_known_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,9 @@
-#include "report/sha256.h"
+#include "base/sha256.h"
 
 #include <stdint.h>
 #include <string.h>
 
-enum { BLOCK_BYTES = 64, DIGEST_BYTES = 32 };
+enum { BLOCK_BYTES = 64 };
 
 static uint32_t rotate(uint32_t x, unsigned n) {
     return x >> n | x << (32 - n);
@@ -51,15 +51,18 @@ static void compress(uint32_t state[8], const unsigned char block[BLOCK_BYTES]) 
     }
 }
 
-static void digest(const unsigned char *data, size_t len, unsigned char out[DIGEST_BYTES]) {
+void sha256(const void *data, size_t len, unsigned char out[SHA256_BYTES]) {
+    const unsigned char *bytes = data;
     uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                          0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     unsigned char tail[2 * BLOCK_BYTES] = {0};
     size_t whole = len - len % BLOCK_BYTES, rest = len - whole;
     for (size_t i = 0; i < whole; i += BLOCK_BYTES) {
-        compress(state, data + i);
+        compress(state, bytes + i);
     }
-    memcpy(tail, data + whole, rest);
+    if (rest) { // `data` of no bytes may be NULL
+        memcpy(tail, bytes + whole, rest);
+    }
     tail[rest] = 0x80;
     size_t tail_bytes = rest + 9 <= BLOCK_BYTES ? BLOCK_BYTES : 2 * BLOCK_BYTES;
     uint64_t bits = (uint64_t)len * 8;
@@ -69,15 +72,15 @@ static void digest(const unsigned char *data, size_t len, unsigned char out[DIGE
     for (size_t i = 0; i < tail_bytes; i += BLOCK_BYTES) {
         compress(state, tail + i);
     }
-    for (int i = 0; i < DIGEST_BYTES; i++) {
+    for (int i = 0; i < SHA256_BYTES; i++) {
         out[i] = (unsigned char)(state[i / 4] >> (24 - 8 * (i % 4)));
     }
 }
 
 void sha256_base64(const void *data, size_t len, char out[SHA256_BASE64_BYTES]) {
     static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    unsigned char bytes[DIGEST_BYTES + 1] = {0}; // 33 = 11 groups of 3; the last byte is padding
-    digest(data, len, bytes);
+    unsigned char bytes[SHA256_BYTES + 1] = {0}; // 33 = 11 groups of 3; the last byte is padding
+    sha256(data, len, bytes);
     for (size_t i = 0; i < 11; i++) {
         const unsigned char *b = bytes + 3 * i;
         uint32_t group = (uint32_t)b[0] << 16 | (uint32_t)b[1] << 8 | b[2];
