@@ -1,0 +1,65 @@
+// The ledger's own thread: rows come from the loop, many are written in one transaction, and the
+// loop hears when its row is safe. Nothing of the loop waits for the disk.
+#ifndef WATTLAW_GATEWAY_LEDGER_THREAD_H
+#define WATTLAW_GATEWAY_LEDGER_THREAD_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/buf.h"
+#include "store/ledger.h"
+
+struct ledger_thread;
+
+struct ledger_thread_options {
+    uv_loop_t *loop;
+    const char *path;         // made when it is not there
+    int64_t retention_days;   // older rows are removed, some at a time; 0: kept for ever
+    int64_t retry_ms;         // after a write that failed; 0: 1000
+    void (*on_log)(void *context, const char *line); // one line for the log; may be NULL
+    void *context;
+};
+
+// Opens the file (and brings it up to date) before it returns; failures as ledger_open.
+enum wl_status ledger_thread_open(const struct ledger_thread_options *options,
+                                  struct ledger_thread **out, struct wl_err *err);
+// Writes what waits, gives up after 3 s of failures (on_log says how many rows are lost), ends the
+// thread. Blocks for so long. Orders of ledger_thread_ask that wait end with INTERRUPTED.
+void ledger_thread_close(struct ledger_thread *ledger);
+
+// A row that is to be written. `row` is copied (with its texts). on_safe comes on the loop, never
+// from within: true when it is in the file; false when the file could not be written now: the row
+// is kept and tried again until it is in the file, on_safe does not come again. NULL: not wanted.
+// LIMIT: too many rows wait (LEDGER_MAX_WAITING): it is not taken.
+enum { LEDGER_MAX_WAITING = 20000 };
+enum wl_status ledger_thread_add(struct ledger_thread *ledger, const struct ledger_row *row,
+                                 void (*on_safe)(void *context, bool is_written), void *context,
+                                 struct wl_err *err);
+// The same for the machine's account (ledger_add_machine), without an answer. Sums are kept while
+// the file cannot be written.
+void ledger_thread_add_machine(struct ledger_thread *ledger, int64_t wall_ms, const char *source,
+                               const struct ledger_machine *more);
+
+struct ledger_health {
+    bool is_failing; // the last write failed
+    size_t n_waiting; // rows
+    uint64_t n_written, n_failures;
+    char problem[256];
+};
+void ledger_thread_health(const struct ledger_thread *ledger, struct ledger_health *out);
+
+// A question or a change, worked at on the thread after the rows that wait: `ask` gets the ledger
+// and returns its status; `on_done` comes on the loop. An order stays where it is until then.
+struct ledger_order {
+    enum wl_status (*ask)(struct ledger_order *order, struct store *ledger, struct wl_err *err);
+    void (*on_done)(struct ledger_order *order, enum wl_status status, const struct wl_err *err);
+    struct wl_err err;
+    enum wl_status status;
+    struct ledger_order *next;
+};
+void ledger_thread_ask(struct ledger_thread *ledger, struct ledger_order *order);
+
+#endif
