@@ -18,7 +18,7 @@ struct field {
 };
 
 #define AT(field)                                                                                  \
-    offsetof(struct gateway_settings, field), sizeof((struct gateway_settings){0}.field)
+    offsetof(struct gateway_settings, field), sizeof(((struct gateway_settings *)0)->field)
 
 static const struct field FIELDS[] = {
     {"host", TEXT, AT(host), 0, 0},
