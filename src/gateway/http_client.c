@@ -187,6 +187,8 @@ static enum wl_status status_of(CURLcode code) {
     case CURLE_OK: return WL_OK;
     case CURLE_OPERATION_TIMEDOUT: return WL_TIMEOUT;
     case CURLE_OUT_OF_MEMORY: return WL_MEMORY;
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_COULDNT_RESOLVE_HOST: return WL_NOT_FOUND;
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
     case CURLE_WEIRD_SERVER_REPLY:

@@ -35,8 +35,9 @@ struct http_call_options {
     void (*on_head)(void *context, struct http_call *call, long status, const char *content_type);
     // Bytes of the body as they come.
     void (*on_data)(void *context, struct http_call *call, const char *bytes, size_t n);
-    // Last: OK when the answer is whole; TIMEOUT, IO (refused, cut off), INPUT (no HTTP). Not
-    // called after http_call_cancel. The call ends with this.
+    // Last: OK when the answer is whole; NOT_FOUND (nobody listens there: nothing was sent),
+    // TIMEOUT, IO (cut off), INPUT (no HTTP). Not called after http_call_cancel. The call ends with
+    // this.
     void (*on_end)(void *context, struct http_call *call, enum wl_status status,
                    const char *message);
     void *context;

@@ -16,9 +16,9 @@ struct ledger_thread;
 
 struct ledger_thread_options {
     uv_loop_t *loop;
-    const char *path;         // made when it is not there
-    int64_t retention_days;   // older rows are removed, some at a time; 0: kept for ever
-    int64_t retry_ms;         // after a write that failed; 0: 1000
+    const char *path;       // made when it is not there
+    int64_t retention_days; // older rows are removed, some at a time; 0: kept for ever
+    int64_t retry_ms;       // after a write that failed; 0: 1000
     void (*on_log)(void *context, const char *line); // one line for the log; may be NULL
     void *context;
 };
@@ -38,13 +38,16 @@ enum { LEDGER_MAX_WAITING = 20000 };
 enum wl_status ledger_thread_add(struct ledger_thread *ledger, const struct ledger_row *row,
                                  void (*on_safe)(void *context, bool is_written), void *context,
                                  struct wl_err *err);
+// The energy of a row that was added with an estimate: its gross_j, gross_sd_j, net_j, net_sd_j,
+// label and n_shared take the place of those. Only the id and these fields of `row` are read.
+void ledger_thread_settle(struct ledger_thread *ledger, const struct ledger_row *row);
 // The same for the machine's account (ledger_add_machine), without an answer. Sums are kept while
 // the file cannot be written.
 void ledger_thread_add_machine(struct ledger_thread *ledger, int64_t wall_ms, const char *source,
                                const struct ledger_machine *more);
 
 struct ledger_health {
-    bool is_failing; // the last write failed
+    bool is_failing;  // the last write failed
     size_t n_waiting; // rows
     uint64_t n_written, n_failures;
     char problem[256];
