@@ -16,6 +16,7 @@ struct account {
     struct budget budget;
     uint32_t n_running; // requests at the model server
     bool is_revoked;    // its key is no longer in the file
+    bool is_restored;   // what it used before this process began is counted
     struct account *next;
 };
 

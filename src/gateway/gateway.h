@@ -12,6 +12,7 @@
 #include "gateway/http_client.h"
 #include "gateway/http_server.h"
 #include "gateway/ledger_thread.h"
+#include "gateway/own_server.h"
 #include "gateway/pictures.h"
 #include "gateway/power.h"
 #include "gateway/settings.h"
@@ -36,6 +37,7 @@ struct gateway {
     struct http_server *server;
     struct http_client *client;
     struct upstream *upstream;
+    struct own_server own; // where the model server is ours
     struct gateway_worker *worker;
     struct counting *counting;
     struct pictures *pictures;

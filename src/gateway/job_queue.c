@@ -1,6 +1,7 @@
 // Whose turn it is: requests wait for a slot of the model server and for what their key may use.
 #include <math.h>
 
+#include "gateway/gateway_parts.h"
 #include "gateway/job.h"
 #include "gateway/log.h"
 #include "os/clock.h"
@@ -16,7 +17,7 @@ size_t gateway_concurrency(const struct gateway *gateway) {
     return facts.n_slots > 0 ? facts.n_slots : (size_t)SLOTS_UNKNOWN;
 }
 
-static int64_t day_offset_s(void) {
+int64_t gateway_day_offset_s(void) {
     time_t now = (time_t)(os_wall_ns() / 1000000000);
     struct tm local;
     localtime_r(&now, &local);
@@ -84,8 +85,8 @@ static void refuse_exhausted(struct job *job, const struct budget_verdict *verdi
 
 // Granted: on its way. False while it has to go on waiting.
 static bool try_send(struct job *job) {
-    struct budget_verdict verdict =
-        budget_ask(&job->account->budget, job->need, os_wall_ns() / 1000000000, day_offset_s());
+    struct budget_verdict verdict = budget_ask(&job->account->budget, job->need,
+                                               os_wall_ns() / 1000000000, gateway_day_offset_s());
     if (verdict.answer == BUDGET_WAIT) {
         return false;
     }
