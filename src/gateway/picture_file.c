@@ -5,8 +5,7 @@
 
 #include "gateway/picture_uri.h"
 
-// Of JPEG made from PNG: whoever sends a file without losses cares.
-enum { HIGH_QUALITY = 95, PNG_TIMES_JPEG = 4 };
+enum { PNG_TIMES_JPEG = 4 };
 
 struct encoded {
     enum image_format format;
@@ -66,14 +65,14 @@ static enum wl_status encode(const struct image *image, enum image_format format
 }
 
 // PNG where it is not much larger.
-static enum wl_status encode_lossless(const struct image *image, int quality, struct encoded *out,
-                                      struct wl_err *err) {
+static enum wl_status encode_png_or_jpeg(const struct image *image, int quality,
+                                         struct encoded *out, struct wl_err *err) {
     struct encoded png;
     enum wl_status status = encode(image, IMAGE_PNG, 0, &png, err);
     if (status) {
         return status;
     }
-    status = encode(image, IMAGE_JPEG, quality > HIGH_QUALITY ? quality : HIGH_QUALITY, out, err);
+    status = encode(image, IMAGE_JPEG, quality, out, err);
     if (status || out->n < png.n / PNG_TIMES_JPEG) {
         free(png.bytes);
         return status;
@@ -108,7 +107,7 @@ enum wl_status picture_file_shrink(const struct picture_file *file,
     struct wl_err err;
     enum wl_status status = resize(file, limits, size, &image, &err);
     if (!status && file->header.format == IMAGE_PNG) {
-        status = encode_lossless(&image, jpeg_quality, &made, &err);
+        status = encode_png_or_jpeg(&image, jpeg_quality, &made, &err);
     } else if (!status) {
         status = encode(&image, IMAGE_JPEG, jpeg_quality, &made, &err);
     }

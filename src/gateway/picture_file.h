@@ -27,7 +27,7 @@ void picture_file_release(struct picture_file *file); // zeroed ones are fine
 
 // Writes the address of the same picture in another size. What was JPEG or WebP becomes JPEG of
 // `jpeg_quality`. PNG stays PNG where that takes at most four times the bytes of JPEG (drawings,
-// text: JPEG would blur them), and becomes JPEG of high quality where not (photos).
+// text: JPEG would blur them), and becomes JPEG where not (photos).
 enum wl_status picture_file_shrink(const struct picture_file *file,
                                    const struct image_limits *limits, struct picture_size size,
                                    int jpeg_quality, struct buf *uri, struct openai_fault *fault);
