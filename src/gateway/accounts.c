@@ -8,6 +8,7 @@ void accounts_init(struct accounts *accounts) {
     budget_init(&accounts->everybody.budget);
     limits_none(&accounts->everybody.key.each);
     accounts->everybody.key.is_admin = true;
+    accounts->ourselves = accounts->everybody;
 }
 
 void accounts_release(struct accounts *accounts) {

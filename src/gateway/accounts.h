@@ -23,7 +23,8 @@ struct account {
 struct accounts {
     struct account *first;
     struct account everybody;
-    struct keys keys; // as read; the accounts have their names
+    struct account ourselves; // canaries
+    struct keys keys;         // as read; the accounts have their names
     bool needs_key;
 };
 

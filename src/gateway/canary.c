@@ -48,7 +48,7 @@ struct canary {
     bool is_running, is_stopped;
     size_t next; // question
     size_t n, n_right, n_failed;
-    double joules; // of all n; NaN: not known of one
+    double joules;            // of all n; NaN: not known of one
     int64_t last_ns, busy_ns; // end of the last run; somebody was there
     struct canary_figures figures;
 };
@@ -87,7 +87,7 @@ static void keep_score(struct canary *canary, const struct task_item *item, bool
 static void end_run(struct canary *canary) {
     struct canary_figures *f = &canary->figures;
     const struct gateway_settings *settings = &canary->gateway->settings;
-    struct stats_interval interval = stats_share_ci(canary->n_right, canary->n, 0.95);
+    struct stats_interval interval = tally_wilson(canary->n_right, canary->n, 0.95);
     canary->is_running = false;
     canary->last_ns = os_now_ns();
     f->n_runs++;
@@ -190,8 +190,7 @@ static json_t *content_of(const struct canary *canary, const struct task_item *i
             json_array_append_new(parts, part);
         }
     }
-    json_array_append_new(parts,
-                          json_pack("{s:s, s:s}", "type", "text", "text", item->prompt));
+    json_array_append_new(parts, json_pack("{s:s, s:s}", "type", "text", "text", item->prompt));
     return parts;
 }
 
@@ -215,18 +214,18 @@ static void ask(struct canary *canary) {
     }
     buf_clear(&canary->answer);
     canary->id[0] = '\0';
-    struct http_call_options options = {
-        .method = "POST",
-        .url = canary->url,
-        .unix_socket = settings->host[0] == '/' ? settings->host : NULL,
-        .headers = headers,
-        .body = buf_text(&canary->body),
-        .n_body = canary->body.len,
-        .total_ms = ANSWER_MS,
-        .on_head = on_head,
-        .on_data = on_data,
-        .on_end = on_end,
-        .context = canary};
+    struct http_call_options options = {.method = "POST",
+                                        .url = canary->url,
+                                        .unix_socket =
+                                            settings->host[0] == '/' ? settings->host : NULL,
+                                        .headers = headers,
+                                        .body = buf_text(&canary->body),
+                                        .n_body = canary->body.len,
+                                        .total_ms = ANSWER_MS,
+                                        .on_head = on_head,
+                                        .on_data = on_data,
+                                        .on_end = on_end,
+                                        .context = canary};
     struct wl_err err = {0};
     if (http_call_start(canary->gateway->client, &options, &canary->call, &err) != WL_OK) {
         log_event(LOG_WARNING, "canary: %s", err.message);

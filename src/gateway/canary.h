@@ -22,8 +22,8 @@ bool canary_is_mine(const struct canary *canary, const char *secret);
 
 struct canary_figures {
     uint64_t n_runs;
-    int64_t last_run_ms; // Unix time of its end; 0: none yet
-    size_t n, n_right, n_failed; // of the last run; failed: no answer came
+    int64_t last_run_ms;                          // Unix time of its end; 0: none yet
+    size_t n, n_right, n_failed;                  // of the last run; failed: no answer came
     double accuracy, accuracy_low, accuracy_high; // Wilson's 95 % interval; NaN before a run
     double wh_per_answer;                         // gross; NaN: not known
     bool is_accuracy_low, is_energy_high; // the interval lies below the floor; above the ceiling

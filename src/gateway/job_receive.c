@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "gateway/canary.h"
 #include "gateway/job.h"
 #include "gateway/log.h"
 #include "os/clock.h"
@@ -79,13 +80,16 @@ void job_receive(struct gateway *gateway, struct http_exchange *exchange) {
     bool is_path_known;
     const struct route *route =
         route_find(http_exchange_method(exchange), http_exchange_path(exchange), &is_path_known);
-    struct account *account = accounts_find(&gateway->accounts, job_secret(exchange));
+    bool is_canary =
+        canary_is_mine(gateway->canary, http_exchange_header(exchange, "X-Wattlaw-Canary"));
+    struct account *account = is_canary ? &gateway->accounts.ourselves
+                                        : accounts_find(&gateway->accounts, job_secret(exchange));
     if (!route || !route_is_upstream(route) || !account) {
         return; // pages_receive answers
     }
     struct job *job = new_job(gateway, exchange, route, account);
     if (job) {
-        job->is_canary = http_exchange_header(exchange, "X-Wattlaw-Canary") != NULL;
+        job->is_canary = is_canary;
         has_room(job);
     }
 }

@@ -98,6 +98,47 @@ enum wl_status ledger_add(struct store *ledger, const struct ledger_row *rows, s
     return status == WL_OK ? store_end(ledger, add_rows(ledger, rows, n, err), err) : status;
 }
 
+static enum wl_status settle_rows(struct store *ledger, const struct ledger_row *rows, size_t n,
+                                  struct wl_err *err) {
+    struct statement s;
+    enum wl_status status = statement_open(
+        &s, ledger,
+        "UPDATE request SET gross_j = ?, gross_sd_j = ?, net_j = ?, net_sd_j = ?, label = ?,"
+        " n_shared = ? WHERE id = ?",
+        "writing a request's energy", err);
+    for (size_t i = 0; i < n && status == WL_OK; i++) {
+        statement_put_real(&s, rows[i].gross_j);
+        statement_put_real(&s, rows[i].gross_sd_j);
+        statement_put_real(&s, rows[i].net_j);
+        statement_put_real(&s, rows[i].net_sd_j);
+        statement_put_text(&s, rows[i].label);
+        statement_put_i64(&s, rows[i].n_shared);
+        statement_put_text(&s, rows[i].id);
+        status = statement_run(&s, err);
+    }
+    statement_close(&s);
+    return status;
+}
+
+enum wl_status ledger_settle(struct store *ledger, const struct ledger_row *rows, size_t n,
+                             struct wl_err *err) {
+    enum wl_status status = store_begin(ledger, err);
+    return status == WL_OK ? store_end(ledger, settle_rows(ledger, rows, n, err), err) : status;
+}
+
+enum wl_status ledger_has(struct store *ledger, const char *id, bool *out, struct wl_err *err) {
+    struct statement s;
+    *out = false;
+    enum wl_status status = statement_open(&s, ledger, "SELECT 1 FROM request WHERE id = ?",
+                                           "looking for a request", err);
+    if (status == WL_OK) {
+        statement_put_text(&s, id);
+        status = statement_next(&s, out, err);
+    }
+    statement_close(&s);
+    return status;
+}
+
 enum wl_status ledger_add_feedback(struct store *ledger, const char *id, double score,
                                    const char *note, int64_t wall_ms, struct wl_err *err) {
     struct statement s;
@@ -198,14 +239,18 @@ enum wl_status ledger_summarise(struct store *ledger, enum ledger_group group, i
 
 // ---- upkeep ----
 
-enum wl_status ledger_forget(struct store *ledger, int64_t before_wall_ms, int64_t *n_gone,
-                             struct wl_err *err) {
+enum wl_status ledger_forget(struct store *ledger, int64_t before_wall_ms, int64_t max_rows,
+                             int64_t *n_gone, struct wl_err *err) {
     struct statement s;
     *n_gone = 0;
-    enum wl_status status = statement_open(
-        &s, ledger, "DELETE FROM request WHERE begin_wall_ms < ?", "removing old requests", err);
+    enum wl_status status =
+        statement_open(&s, ledger,
+                       "DELETE FROM request WHERE id IN (SELECT id FROM request"
+                       " WHERE begin_wall_ms < ? ORDER BY begin_wall_ms LIMIT ?)",
+                       "removing old requests", err);
     if (status == WL_OK) {
         statement_put_i64(&s, before_wall_ms);
+        statement_put_i64(&s, max_rows);
         status = statement_run(&s, err);
     }
     if (status == WL_OK) {

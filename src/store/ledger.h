@@ -61,6 +61,14 @@ enum wl_status ledger_open(const char *path, enum store_mode mode, struct store 
 enum wl_status ledger_add(struct store *ledger, const struct ledger_row *rows, size_t n,
                           struct wl_err *err);
 
+enum wl_status ledger_has(struct store *ledger, const char *id, bool *out, struct wl_err *err);
+
+// Energy that was an estimate when its row was added: gross_j, gross_sd_j, net_j, net_sd_j, label
+// and n_shared take the place of those; of the rest only the ids are read. All or none; rows that
+// are not there are passed over.
+enum wl_status ledger_settle(struct store *ledger, const struct ledger_row *rows, size_t n,
+                             struct wl_err *err);
+
 // A user's opinion of an answer; the last one counts. NOT_FOUND.
 enum wl_status ledger_add_feedback(struct store *ledger, const char *id, double score,
                                    const char *note, int64_t wall_ms, struct wl_err *err);
@@ -84,9 +92,10 @@ enum wl_status ledger_summarise(struct store *ledger, enum ledger_group group, i
                                 int64_t to_ms, struct ledger_summary **out, size_t *n,
                                 struct wl_err *err);
 
-// Removes rows that began before; returns how many went.
-enum wl_status ledger_forget(struct store *ledger, int64_t before_wall_ms, int64_t *n_gone,
-                             struct wl_err *err);
+// Removes at most max_rows (negative: all) of the rows that began before, the oldest first, with
+// their texts and feedback; returns how many went.
+enum wl_status ledger_forget(struct store *ledger, int64_t before_wall_ms, int64_t max_rows,
+                             int64_t *n_gone, struct wl_err *err);
 
 // What was idle and what was measured in all, added to its day (UTC).
 struct ledger_machine {

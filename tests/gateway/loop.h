@@ -5,14 +5,17 @@
 #include <stdbool.h>
 #include <uv.h>
 
+// uv_run looks at timers first and would then wait for something else to happen.
 static inline void loop_is_late(uv_timer_t *timer) {
     *(bool *)timer->data = true;
+    uv_stop(timer->loop);
 }
 
 // False when 10 s were not enough.
 static inline bool loop_until(uv_loop_t *loop, const bool *is_done) {
     bool is_late = false;
     uv_timer_t timer;
+    uv_update_time(loop); // timers count from there
     uv_timer_init(loop, &timer);
     timer.data = &is_late;
     uv_timer_start(&timer, loop_is_late, 10000, 0);
@@ -27,6 +30,7 @@ static inline bool loop_until(uv_loop_t *loop, const bool *is_done) {
 static inline void loop_run_for(uv_loop_t *loop, uint64_t ms) {
     bool is_late = false;
     uv_timer_t timer;
+    uv_update_time(loop); // timers count from there
     uv_timer_init(loop, &timer);
     timer.data = &is_late;
     uv_timer_start(&timer, loop_is_late, ms, 0);

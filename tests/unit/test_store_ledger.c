@@ -169,11 +169,33 @@ static void test_forgetting_takes_all_of_it(void **state) {
     rows[0].prompt = "secret";
     add(f, rows, 2);
     ok(ledger_add_feedback(f->ledger, "old", 1, "", 2, &err), &err);
-    ok(ledger_forget(f->ledger, 10, &n_gone, &err), &err);
+    ok(ledger_forget(f->ledger, 10, -1, &n_gone, &err), &err);
     assert_int_equal(n_gone, 1);
     assert_int_equal(use_of(f, "", 0).n_requests, 1);
     assert_int_equal(ledger_add_feedback(f->ledger, "old", 1, "", 2, &err), WL_NOT_FOUND);
     add(f, rows, 1); // nothing of it is in the way
+}
+
+static bool has(struct fixture *f, const char *id) {
+    struct wl_err err;
+    bool has_it;
+    ok(ledger_has(f->ledger, id, &has_it, &err), &err);
+    return has_it;
+}
+
+static void test_forgetting_in_portions_takes_the_oldest(void **state) {
+    struct fixture *f = *state;
+    struct wl_err err;
+    int64_t n_gone;
+    struct ledger_row rows[] = {row("b", "", 2), row("c", "", 3), row("a", "", 1),
+                                row("d", "", 10)};
+    add(f, rows, 4);
+    ok(ledger_forget(f->ledger, 10, 2, &n_gone, &err), &err);
+    assert_int_equal(n_gone, 2);
+    assert_true(!has(f, "a") && !has(f, "b") && has(f, "c") && has(f, "d"));
+    ok(ledger_forget(f->ledger, 10, 2, &n_gone, &err), &err);
+    assert_int_equal(n_gone, 1);
+    assert_true(!has(f, "c") && has(f, "d"));
 }
 
 static void test_days_of_the_machine_add_up(void **state) {
@@ -228,6 +250,7 @@ int main(void) {
         CASE(test_sums),
         CASE(test_feedback),
         CASE(test_forgetting_takes_all_of_it),
+        CASE(test_forgetting_in_portions_takes_the_oldest),
         CASE(test_days_of_the_machine_add_up),
         CASE(test_kill_9_loses_no_row),
         CASE(test_a_store_is_no_ledger),
