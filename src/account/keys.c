@@ -6,11 +6,14 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/json_fields.h"
 #include "base/sha256.h"
 #include "base/str.h"
 
+#define FIELD_NAME(name) #name,
 static const char *const FIELDS[] = {
-    "name", "sha256", "requests_per_min", "tokens_per_day", "wh_per_day", "models", NULL};
+    "name",           "sha256",     "admin",  "requests_per_min",
+    "tokens_per_day", "wh_per_day", "models", LIMITS_FIELD_LIST(FIELD_NAME) NULL};
 static const char *const LIMIT_FIELDS[BUDGET_N_KINDS] = {[BUDGET_REQUESTS] = "requests_per_min",
                                                          [BUDGET_TOKENS] = "tokens_per_day",
                                                          [BUDGET_WH] = "wh_per_day"};
@@ -18,40 +21,6 @@ static const char *const FILE_FIELDS[] = {"keys", NULL};
 
 static enum wl_status no_memory(struct wl_err *err) {
     return wl_err_set(err, WL_MEMORY, "no memory for the keys");
-}
-
-static const char *found_text(const json_t *value) {
-    static const char *const NAMES[] = {"an object", "a list", "text",  "a whole number",
-                                        "a number",  "true",   "false", "null"};
-    size_t type = (size_t)json_typeof(value);
-    return type < sizeof NAMES / sizeof NAMES[0] ? NAMES[type] : "something else";
-}
-
-static enum wl_status wrong(const char *field, const char *expected, const json_t *value,
-                            struct wl_err *err) {
-    if (!value) {
-        return wl_err_set(err, WL_INPUT, "field '%s' is missing: expected %s", field, expected);
-    }
-    return wl_err_set(err, WL_INPUT, "field '%s': expected %s, found %s", field, expected,
-                      found_text(value));
-}
-
-static enum wl_status check_fields(json_t *object, const char *const *fields, struct wl_err *err) {
-    const char *name;
-    json_t *value;
-    json_object_foreach(object, name, value) {
-        size_t i = 0;
-        while (fields[i] && strcmp(fields[i], name) != 0) {
-            i++;
-        }
-        if (!fields[i]) {
-            const char *nearest = str_nearest(name, fields);
-            return wl_err_set(err, WL_INPUT, "unknown field '%s'%s%s%s", name,
-                              nearest ? ": did you mean '" : "", nearest ? nearest : "",
-                              nearest ? "'?" : "");
-        }
-    }
-    return WL_OK;
 }
 
 // ---- fields of a key
@@ -66,7 +35,7 @@ static enum wl_status take_name(const json_t *object, char out[KEY_NAME_BYTES],
                                 struct wl_err *err) {
     const json_t *value = json_object_get(object, "name");
     if (!json_is_string(value)) {
-        return wrong("name", "text", value, err);
+        return json_fields_wrong("name", "text", value, err);
     }
     if (!key_name_is_good(json_string_value(value))) {
         return wl_err_set(err, WL_INPUT,
@@ -100,7 +69,7 @@ static enum wl_status take_hash(const json_t *object, unsigned char out[KEY_HASH
                                 struct wl_err *err) {
     const json_t *value = json_object_get(object, "sha256");
     if (!json_is_string(value)) {
-        return wrong("sha256", "text of 64 hex digits", value, err);
+        return json_fields_wrong("sha256", "text of 64 hex digits", value, err);
     }
     if (!read_hex(json_string_value(value), out)) {
         return wl_err_set(err, WL_INPUT,
@@ -115,23 +84,15 @@ static enum wl_status take_limit(const json_t *object, const char *field, double
                                  struct wl_err *err) {
     const json_t *value = json_object_get(object, field);
     *out = NAN;
-    if (!value) {
-        return WL_OK;
+    if (value && !json_is_number(value)) {
+        return json_fields_wrong(field, "a number (no limit: leave the field out)", value, err);
     }
-    if (!json_is_number(value)) {
-        return wrong(field, "a number (no limit: leave the field out)", value, err);
-    }
-    double limit = json_number_value(value);
-    if (!(limit >= 0) || !isfinite(limit)) {
-        return wl_err_set(err, WL_INPUT, "field '%s': expected 0 or more, found %g", field, limit);
-    }
-    *out = limit;
-    return WL_OK;
+    return json_fields_double(object, field, 0, INFINITY, out, err);
 }
 
 static enum wl_status add_model(const json_t *value, struct key *key, struct wl_err *err) {
     if (!json_is_string(value)) {
-        return wrong("models", "a list of names", value, err);
+        return json_fields_wrong("models", "a list of names", value, err);
     }
     size_t len = json_string_length(value);
     if (len == 0 || len >= KEY_MODEL_BYTES) {
@@ -153,7 +114,7 @@ static enum wl_status take_models(const json_t *object, struct key *key, struct 
         return WL_OK;
     }
     if (!json_is_array(value)) {
-        return wrong("models", "a list of names", value, err);
+        return json_fields_wrong("models", "a list of names", value, err);
     }
     size_t n = json_array_size(value);
     if (n == 0 || n > KEY_MAX_MODELS) {
@@ -174,12 +135,8 @@ static enum wl_status take_models(const json_t *object, struct key *key, struct 
 }
 
 static enum wl_status take_fields(json_t *object, struct key *key, struct wl_err *err) {
-    if (!json_is_object(object)) {
-        return wl_err_set(err, WL_INPUT,
-                          "expected an object {\"name\": ..., \"sha256\": ...}, found %s",
-                          found_text(object));
-    }
-    enum wl_status status = check_fields(object, FIELDS, err);
+    enum wl_status status =
+        json_fields_check(object, "an object {\"name\": ..., \"sha256\": ...}", FIELDS, err);
     if (status == WL_OK) {
         status = take_name(object, key->name, err);
     }
@@ -188,6 +145,13 @@ static enum wl_status take_fields(json_t *object, struct key *key, struct wl_err
     }
     for (int kind = 0; kind < BUDGET_N_KINDS && status == WL_OK; kind++) {
         status = take_limit(object, LIMIT_FIELDS[kind], &key->limit[kind], err);
+    }
+    if (status == WL_OK) {
+        status = json_fields_bool(object, "admin", &key->is_admin, err);
+    }
+    limits_none(&key->each);
+    if (status == WL_OK) {
+        status = limits_read(object, &key->each, err);
     }
     return status == WL_OK ? take_models(object, key, err) : status;
 }
@@ -289,14 +253,11 @@ static enum wl_status take_keys(const json_t *list, struct keys *out, struct wl_
 }
 
 static enum wl_status take_file(json_t *root, struct keys *out, struct wl_err *err) {
-    if (!json_is_object(root)) {
-        return wl_err_set(err, WL_INPUT, "expected an object {\"keys\": [...]}, found %s",
-                          found_text(root));
-    }
-    enum wl_status status = check_fields(root, FILE_FIELDS, err);
+    enum wl_status status =
+        json_fields_check(root, "an object {\"keys\": [...]}", FILE_FIELDS, err);
     const json_t *list = json_object_get(root, "keys");
     if (status == WL_OK && !json_is_array(list)) {
-        status = wrong("keys", "a list of keys", list, err);
+        status = json_fields_wrong("keys", "a list of keys", list, err);
     }
     return status == WL_OK ? take_keys(list, out, err) : status;
 }

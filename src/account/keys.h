@@ -1,7 +1,8 @@
 // The file of API keys: who may ask, and how much. Keys stand there only as SHA-256. PURE.
 //
 //   {"keys": [{"name": "kitchen", "sha256": "9f86d0...", "requests_per_min": 30,
-//              "tokens_per_day": 100000, "wh_per_day": 50, "models": ["builtin"]}]}
+//              "tokens_per_day": 100000, "wh_per_day": 50, "input_tokens": 4000,
+//              "output_tokens": 500, "seconds": 60, "joules": 200, "models": ["builtin"]}]}
 #ifndef WATTLAW_ACCOUNT_KEYS_H
 #define WATTLAW_ACCOUNT_KEYS_H
 
@@ -10,6 +11,7 @@
 #include <stdint.h>
 
 #include "account/budget.h"
+#include "account/limits.h"
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -25,7 +27,9 @@ enum {
 struct key {
     char name[KEY_NAME_BYTES];          // letters, digits, '-', '_', '.'; unique
     unsigned char hash[KEY_HASH_BYTES]; // unique
+    bool is_admin;                      // may see what others use
     double limit[BUDGET_N_KINDS];       // NaN: none
+    struct request_limits each;         // of each request
     char **models;                      // that it may use; none: all
     size_t n_models;
 };

@@ -20,8 +20,8 @@ struct counting_options {
     struct gateway_worker *worker; // for our own engine
     // For servers that cannot count: the GGUF file of a model, by the name in the request; false:
     // not known. NULL: never known. (Ollama's blobs, a file named by the user.)
-    bool (*find_model)(void *context, const char *model, char *path, size_t path_size,
-                       char *mmproj, size_t mmproj_size);
+    bool (*find_model)(void *context, const char *model, char *path, size_t path_size, char *mmproj,
+                       size_t mmproj_size);
     void *context;
 };
 enum wl_status counting_open(const struct counting_options *options, struct counting **out,

@@ -1,6 +1,7 @@
 #include "gateway/http_client.h"
 
 #include <curl/curl.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,14 +10,15 @@
 static const long RECEIVE_BYTES = 8192;
 enum { MAX_SPARE = 64 };
 
-// One socket of curl's. It stays registered while its connection is kept for the next request, so
-// that a request costs no registering and unregistering; see on_socket.
+// One socket of curl's. That of a connection stays registered while it is kept for the next
+// request, so that a request costs no registering and unregistering; see on_socket.
 struct watch {
     uv_poll_t poll;
     struct http_client *client;
     curl_socket_t fd;
-    int events;     // registered
-    bool is_wanted; // curl wants to hear of it
+    int events;         // registered
+    bool is_wanted;     // curl wants to hear of it
+    bool is_connection; // else of curl's search for a host's address, which closes it unasked
 };
 
 struct http_call {
@@ -26,6 +28,7 @@ struct http_call {
     struct http_call_options options; // strings are curl's copies, not to be read
     long status;
     bool has_head, is_cancelled, is_ended;
+    bool is_forbidden; // may_connect has refused an address
     char message[CURL_ERROR_SIZE];
     struct http_call *previous, *next;
 };
@@ -111,13 +114,38 @@ static void on_watch_closed(uv_handle_t *handle) {
     free_when_closed(client);
 }
 
+static void end_watch(struct http_client *client, struct watch *watch) {
+    client->watches[watch->fd] = NULL;
+    uv_poll_stop(&watch->poll);
+    uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
+}
+
+static curl_socket_t on_open_socket(void *context, curlsocktype purpose,
+                                    struct curl_sockaddr *address) {
+    struct http_call *call = context;
+    (void)purpose;
+    if (call->options.may_connect && !call->options.may_connect(&address->addr)) {
+        call->is_forbidden = true;
+        return CURL_SOCKET_BAD;
+    }
+    curl_socket_t fd = socket(address->family, address->socktype, address->protocol);
+    if (fd < 0) {
+        return CURL_SOCKET_BAD;
+    }
+    struct watch *watch = fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? make_watch(call->client, fd) : NULL;
+    if (!watch) {
+        close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    watch->is_connection = true;
+    return fd;
+}
+
 static int on_close_socket(void *context, curl_socket_t fd) {
     struct http_client *client = context;
     struct watch *watch = find_watch(client, fd);
     if (watch) {
-        client->watches[fd] = NULL;
-        uv_poll_stop(&watch->poll);
-        uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
+        end_watch(client, watch);
     }
     return close(fd);
 }
@@ -130,8 +158,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
     (void)easy;
     (void)unused;
     if (what == CURL_POLL_REMOVE) {
-        if (watch) {
+        if (watch && watch->is_connection) {
             watch->is_wanted = false;
+        } else if (watch) {
+            end_watch(client, watch);
         }
         return 0;
     }
@@ -187,6 +217,8 @@ static enum wl_status status_of(CURLcode code) {
     case CURLE_OK: return WL_OK;
     case CURLE_OPERATION_TIMEDOUT: return WL_TIMEOUT;
     case CURLE_OUT_OF_MEMORY: return WL_MEMORY;
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_COULDNT_RESOLVE_HOST: return WL_NOT_FOUND;
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
     case CURLE_WEIRD_SERVER_REPLY:
@@ -195,14 +227,23 @@ static enum wl_status status_of(CURLcode code) {
     }
 }
 
-static void end_call(struct http_call *call, CURLcode code) {
+static void tell_end(struct http_call *call, CURLcode code) {
     const char *message =
         call->message[0] || code == CURLE_OK ? call->message : curl_easy_strerror(code);
+    enum wl_status status = status_of(code);
+    call->is_ended = true;
+    if (status && call->is_forbidden && !call->has_head) {
+        status = WL_PERMISSION;
+        message = "the host is at an address that may not be connected to";
+    }
+    call->options.on_end(call->options.context, call, status, message);
+}
+
+static void end_call(struct http_call *call, CURLcode code) {
     if (call->is_cancelled) {
         call->client->n_cancelled--;
     } else {
-        call->is_ended = true;
-        call->options.on_end(call->options.context, call, status_of(code), message);
+        tell_end(call, code);
     }
     release_call(call);
 }
@@ -295,6 +336,16 @@ static bool set_body(CURL *easy, const struct http_call_options *o) {
            curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, o->method) == CURLE_OK;
 }
 
+// A connection that another call has made was not asked about.
+static void set_guard(CURL *easy) {
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    // The search for a name that nobody answers for is not waited for when the call is over.
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
+}
+
 static bool set_up(struct http_call *call, const struct http_call_options *o) {
     CURL *easy = call->easy;
     curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
@@ -308,10 +359,15 @@ static bool set_up(struct http_call *call, const struct http_call_options *o) {
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, call->client);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_ms);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)o->total_ms);
+    if (o->may_connect) {
+        set_guard(easy);
+    }
     return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_URL, o->url) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, o->unix_socket) == CURLE_OK &&

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <uv.h>
 
 #include "base/err.h"
@@ -30,13 +31,18 @@ struct http_call_options {
     size_t n_body;
     int64_t connect_ms; // until connected; 0: no limit
     int64_t total_ms;   // 0: no limit
+    // For addresses that strangers choose: asked for each address that the host's name stands for,
+    // before it is connected to; the call fails with PERMISSION when there is no other. It has a
+    // connection of its own, which is not kept. NULL: any address.
+    bool (*may_connect)(const struct sockaddr *address);
 
     // The head of the answer. May be NULL.
     void (*on_head)(void *context, struct http_call *call, long status, const char *content_type);
     // Bytes of the body as they come.
     void (*on_data)(void *context, struct http_call *call, const char *bytes, size_t n);
-    // Last: OK when the answer is whole; TIMEOUT, IO (refused, cut off), INPUT (no HTTP). Not
-    // called after http_call_cancel. The call ends with this.
+    // Last: OK when the answer is whole; NOT_FOUND (nobody listens there: nothing was sent),
+    // TIMEOUT, IO (cut off), INPUT (no HTTP), PERMISSION (may_connect). Not called after
+    // http_call_cancel. The call ends with this.
     void (*on_end)(void *context, struct http_call *call, enum wl_status status,
                    const char *message);
     void *context;

@@ -46,6 +46,7 @@ struct ledger_thread {
     uv_async_t ready; // something of the three queues is for the loop
     struct row_list waiting;
     struct row_list pending; // changed by the thread only, with the mutex; it reads it without
+    struct row_list settled, pending_settled; // energies in place of estimates; likewise
     struct machine_sum *sums, *pending_sums;
     struct order_queue orders, done;
     struct answer_queue answers;
@@ -216,6 +217,23 @@ static enum wl_status write_sums(struct ledger_thread *ledger, struct wl_err *er
     return status;
 }
 
+// Behind the rows that they belong to.
+static enum wl_status write_settled(struct ledger_thread *ledger, struct wl_err *err) {
+    row_list_move(&ledger->pending_settled, &ledger->settled);
+    uv_mutex_unlock(&ledger->mutex);
+    struct row_list *list = &ledger->pending_settled;
+    enum wl_status status = ledger_settle(ledger->store, list->rows, list->n, err);
+    uv_mutex_lock(&ledger->mutex);
+    if (status == WL_OK) {
+        row_list_release(list);
+    }
+    return status;
+}
+
+static bool has_settled(const struct ledger_thread *ledger) {
+    return ledger->settled.n + ledger->pending_settled.n > 0;
+}
+
 static bool has_rows(const struct ledger_thread *ledger) {
     return n_waiting_rows(ledger) > 0;
 }
@@ -226,12 +244,15 @@ static bool has_due_sums(const struct ledger_thread *ledger) {
 }
 
 static bool has_to_write(const struct ledger_thread *ledger) {
-    return has_rows(ledger) || has_due_sums(ledger);
+    return has_rows(ledger) || has_settled(ledger) || has_due_sums(ledger);
 }
 
 static void write_all(struct ledger_thread *ledger) {
     struct wl_err err;
     enum wl_status status = has_rows(ledger) ? write_rows(ledger, &err) : WL_OK;
+    if (status == WL_OK && has_settled(ledger)) {
+        status = write_settled(ledger, &err);
+    }
     if (status == WL_OK && has_due_sums(ledger)) {
         status = write_sums(ledger, &err);
     }
@@ -394,6 +415,19 @@ enum wl_status ledger_thread_add(struct ledger_thread *ledger, const struct ledg
     return status;
 }
 
+void ledger_thread_settle(struct ledger_thread *ledger, const struct ledger_row *row) {
+    struct ledger_row energy = *row;
+    energy.prompt = energy.answer = NULL;
+    uv_mutex_lock(&ledger->mutex);
+    size_t n = ledger->settled.n + ledger->pending_settled.n;
+    if (n < LEDGER_MAX_WAITING && row_list_add(&ledger->settled, &energy, NULL, NULL)) {
+        uv_cond_signal(&ledger->is_wanted);
+    } else {
+        log_line(ledger, "ledger: the energy of a request stays an estimate, too many wait");
+    }
+    uv_mutex_unlock(&ledger->mutex);
+}
+
 void ledger_thread_add_machine(struct ledger_thread *ledger, int64_t wall_ms, const char *source,
                                const struct ledger_machine *more) {
     uv_mutex_lock(&ledger->mutex);
@@ -429,6 +463,8 @@ static void release(struct ledger_thread *ledger) {
     store_close(ledger->store);
     row_list_release(&ledger->waiting);
     row_list_release(&ledger->pending);
+    row_list_release(&ledger->settled);
+    row_list_release(&ledger->pending_settled);
     machine_sums_release(&ledger->sums);
     machine_sums_release(&ledger->pending_sums);
     uv_cond_destroy(&ledger->is_wanted);

@@ -41,7 +41,7 @@ struct upstream_server {
     const char *const *more_args; // behind ours, so that they win; NULL at the end; NULL: none
     uint32_t threads, threads_batch, n_ctx, n_ubatch, n_slots; // 0: default (n_slots 1)
     int32_t image_min_tokens, image_max_tokens;                // 0: as the file says
-    uint32_t cache_ram_mib;  // prompt cache of the server
+    uint32_t cache_ram_mib;                                    // prompt cache of the server
     const char *load_mode, *type_k, *type_v, *flash_attn, *wait_policy; // NULL: default
     double idle_unload_s;    // stopped after so long without a request; 0: never
     const char *socket_path; // a private Unix socket, made by us
@@ -64,8 +64,8 @@ struct upstream_options {
 struct upstream_facts {
     enum upstream_kind kind;
     enum upstream_health health;
-    char engine[64];                   // "llama.cpp b11669", "0.9.2"; "" unknown
-    char model[256];                   // first or only one of /v1/models; ""
+    char engine[64]; // "llama.cpp b11669", "0.9.2"; "" unknown
+    char model[256]; // first or only one of /v1/models; ""
     uint32_t n_models;
     uint32_t n_slots;                  // requests at once; 0: unknown
     uint32_t n_ctx;                    // tokens of one slot; 0: unknown

@@ -98,6 +98,34 @@ enum wl_status ledger_add(struct store *ledger, const struct ledger_row *rows, s
     return status == WL_OK ? store_end(ledger, add_rows(ledger, rows, n, err), err) : status;
 }
 
+static enum wl_status settle_rows(struct store *ledger, const struct ledger_row *rows, size_t n,
+                                  struct wl_err *err) {
+    struct statement s;
+    enum wl_status status = statement_open(
+        &s, ledger,
+        "UPDATE request SET gross_j = ?, gross_sd_j = ?, net_j = ?, net_sd_j = ?, label = ?,"
+        " n_shared = ? WHERE id = ?",
+        "writing a request's energy", err);
+    for (size_t i = 0; i < n && status == WL_OK; i++) {
+        statement_put_real(&s, rows[i].gross_j);
+        statement_put_real(&s, rows[i].gross_sd_j);
+        statement_put_real(&s, rows[i].net_j);
+        statement_put_real(&s, rows[i].net_sd_j);
+        statement_put_text(&s, rows[i].label);
+        statement_put_i64(&s, rows[i].n_shared);
+        statement_put_text(&s, rows[i].id);
+        status = statement_run(&s, err);
+    }
+    statement_close(&s);
+    return status;
+}
+
+enum wl_status ledger_settle(struct store *ledger, const struct ledger_row *rows, size_t n,
+                             struct wl_err *err) {
+    enum wl_status status = store_begin(ledger, err);
+    return status == WL_OK ? store_end(ledger, settle_rows(ledger, rows, n, err), err) : status;
+}
+
 enum wl_status ledger_has(struct store *ledger, const char *id, bool *out, struct wl_err *err) {
     struct statement s;
     *out = false;

@@ -63,6 +63,12 @@ enum wl_status ledger_add(struct store *ledger, const struct ledger_row *rows, s
 
 enum wl_status ledger_has(struct store *ledger, const char *id, bool *out, struct wl_err *err);
 
+// Energy that was an estimate when its row was added: gross_j, gross_sd_j, net_j, net_sd_j, label
+// and n_shared take the place of those; of the rest only the ids are read. All or none; rows that
+// are not there are passed over.
+enum wl_status ledger_settle(struct store *ledger, const struct ledger_row *rows, size_t n,
+                             struct wl_err *err);
+
 // A user's opinion of an answer; the last one counts. NOT_FOUND.
 enum wl_status ledger_add_feedback(struct store *ledger, const char *id, double score,
                                    const char *note, int64_t wall_ms, struct wl_err *err);

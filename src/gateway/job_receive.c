@@ -1,0 +1,99 @@
+// From a request's headers to a job: who asks, for what, and whether there is room.
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "gateway/canary.h"
+#include "gateway/job.h"
+#include "gateway/log.h"
+#include "os/clock.h"
+
+const char *job_secret(struct http_exchange *exchange) {
+    const char *bearer = http_exchange_header(exchange, "Authorization");
+    if (bearer && strncasecmp(bearer, "Bearer ", 7) == 0) {
+        return bearer + 7;
+    }
+    return http_exchange_header(exchange, "x-api-key"); // Anthropic's clients
+}
+
+// Times come first, so that ids sort as they were made; the rest makes them unique.
+static void make_id(char out[LEDGER_ID_BYTES], int64_t wall_ms) {
+    static uint32_t n;
+    uint32_t random = 0;
+    uv_random(NULL, NULL, &random, sizeof random, 0, NULL);
+    snprintf(out, LEDGER_ID_BYTES, "wl-%012" PRIx64 "%04x%08x", (uint64_t)wall_ms, n++ & 0xffffu,
+             random);
+}
+
+static struct job *new_job(struct gateway *gateway, struct http_exchange *exchange,
+                           const struct route *route, struct account *account) {
+    struct job *job = calloc(1, sizeof *job);
+    if (!job) {
+        return NULL;
+    }
+    *job = (struct job){.gateway = gateway,
+                        .exchange = exchange,
+                        .route = route,
+                        .account = account,
+                        .n_holds = 1,
+                        .begin_ns = os_now_ns(),
+                        .begin_wall_ms = os_wall_ns() / 1000000,
+                        .input_tokens = OPENAI_ABSENT,
+                        .next = gateway->first_job};
+    make_id(job->id, job->begin_wall_ms);
+    openai_usage_none(&job->usage);
+    buf_init(&job->body, SIZE_MAX);
+    buf_init(&job->held_raw, SIZE_MAX);
+    buf_init(&job->answer_text, 1 << 20);
+    if (gateway->first_job) {
+        gateway->first_job->previous = job;
+    }
+    gateway->first_job = job;
+    gateway->n_jobs++;
+    http_exchange_set_state(exchange, job);
+    return job;
+}
+
+// The ledger is what budgets rest on: what cannot be written down is not begun.
+static bool has_room(struct job *job) {
+    struct gateway *gateway = job->gateway;
+    struct ledger_health health = {0};
+    if (gateway->is_draining) {
+        job_refuse(job, LEDGER_REFUSED, 503, "shutting_down", NULL, "the gateway is shutting down");
+        return false;
+    }
+    if (gateway->ledger) {
+        ledger_thread_health(gateway->ledger, &health);
+    }
+    if (health.is_failing && route_is_upstream(job->route) && job->route->kind != ROUTE_FORWARD) {
+        job_refuse(job, LEDGER_REFUSED, 503, "ledger_failing", NULL,
+                   "the ledger cannot be written, so nothing is begun that it should hold: %s",
+                   health.problem);
+        return false;
+    }
+    return true;
+}
+
+void job_receive(struct gateway *gateway, struct http_exchange *exchange) {
+    bool is_path_known;
+    const struct route *route =
+        route_find(http_exchange_method(exchange), http_exchange_path(exchange), &is_path_known);
+    bool is_canary =
+        canary_is_mine(gateway->canary, http_exchange_header(exchange, "X-Wattlaw-Canary"));
+    struct account *account = is_canary ? &gateway->accounts.ourselves
+                                        : accounts_find(&gateway->accounts, job_secret(exchange));
+    if (!route || !route_is_upstream(route) || !account) {
+        return; // pages_receive answers
+    }
+    struct job *job = new_job(gateway, exchange, route, account);
+    if (job) {
+        job->is_canary = is_canary;
+        has_room(job);
+    }
+}
+
+void job_receive_body(struct job *job) {
+    job_prepare(job);
+}
