@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "store/ledger.h"
+#include "store/ledger_export.h"
 
 static const int64_t DAY_MS = 86400000;
 
@@ -161,6 +162,50 @@ static void test_feedback(void **state) {
     assert_non_null(strstr(err.message, "'z'"));
 }
 
+struct visits {
+    int n;
+    char text[256];
+    enum wl_status status; // of the visit
+};
+
+static enum wl_status visit(void *context, const struct ledger_opinion *opinion,
+                            struct wl_err *err) {
+    struct visits *visits = context;
+    visits->n++;
+    snprintf(visits->text, sizeof visits->text, "%s %s %s %s %s %s %g %d %d", opinion->id,
+             opinion->key, opinion->model, opinion->prompt, opinion->answer, opinion->note,
+             opinion->score, (int)opinion->n_images, (int)opinion->wall_ms);
+    return visits->status == WL_OK ? WL_OK : wl_err_set(err, visits->status, "enough");
+}
+
+static void test_opinions_go_out(void **state) {
+    struct fixture *f = *state;
+    struct wl_err err;
+    struct visits visits = {0};
+    struct ledger_opinion_counts counts;
+    struct ledger_row rows[] = {row("a", "kitchen", 1), row("b", "", 2), row("c", "", 3)};
+    rows[0].prompt = "why?";
+    rows[0].answer = "because";
+    rows[0].n_images = 2;
+    add(f, rows, 3);
+    ok(ledger_add_feedback(f->ledger, "a", 0, "no", 7, &err), &err);
+    ok(ledger_add_feedback(f->ledger, "b", 1, "", 8, &err), &err);
+    ok(ledger_export_opinions(f->ledger, 0, INT64_MAX, visit, &visits, &counts, &err), &err);
+    assert_int_equal(counts.n, 2);
+    assert_int_equal(counts.n_good, 1);
+    assert_int_equal(counts.n_with_text, 1);
+    assert_int_equal(visits.n, 1); // without texts they are only counted
+    assert_string_equal(visits.text, "a kitchen builtin why? because no 0 2 7");
+    ok(ledger_export_opinions(f->ledger, 8, 9, visit, &visits, &counts, &err), &err);
+    assert_int_equal(counts.n, 1);
+    ok(ledger_export_opinions(f->ledger, 9, INT64_MAX, NULL, NULL, &counts, &err), &err);
+    assert_int_equal(counts.n, 0);
+    visits.status = WL_IO;
+    assert_int_equal(ledger_export_opinions(f->ledger, 0, INT64_MAX, visit, &visits, &counts, &err),
+                     WL_IO);
+    assert_string_equal(err.message, "enough");
+}
+
 static void test_forgetting_takes_all_of_it(void **state) {
     struct fixture *f = *state;
     struct wl_err err;
@@ -249,6 +294,7 @@ int main(void) {
         CASE(test_what_is_not_known_adds_nothing),
         CASE(test_sums),
         CASE(test_feedback),
+        CASE(test_opinions_go_out),
         CASE(test_forgetting_takes_all_of_it),
         CASE(test_forgetting_in_portions_takes_the_oldest),
         CASE(test_days_of_the_machine_add_up),
