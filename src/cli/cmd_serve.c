@@ -105,8 +105,8 @@ static int run(struct cli_context *context) {
         return err.status == WL_USAGE ? cli_usage(context, "%s", err.message)
                                       : cli_fail(err.status, &err);
     }
-    int exit_code = given->show_settings || context->common.json ? show(settings)
-                                                                 : become_gateway(settings);
+    int exit_code =
+        given->show_settings || context->common.json ? show(settings) : become_gateway(settings);
     json_decref(settings);
     return exit_code;
 }

@@ -51,9 +51,9 @@ enum wl_status serve_key_add(const char *path, const char *name, char secret[KEY
     struct buf line;
     json_t *key = NULL;
     if (!key_name_is_good(name)) {
-        return wl_err_set(err, WL_INPUT,
-                          "a key's name has 1 to 63 letters, digits, '-', '_' or '.', found '%.80s'",
-                          name);
+        return wl_err_set(
+            err, WL_INPUT,
+            "a key's name has 1 to 63 letters, digits, '-', '_' or '.', found '%.80s'", name);
     }
     enum wl_status status = os_random(random, sizeof random, err);
     json_t *root = status == WL_OK ? read_file(path, err) : NULL;

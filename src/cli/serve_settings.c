@@ -98,8 +98,8 @@ const struct poptOption SERVE_OPTIONS[] = {
      "requests at the model server at once (default: its slots)", "N"},
     {"queue", 0, POPT_ARG_INT, &given.queue, 0,
      "requests that may wait; more get 503 (default: 64)", "N"},
-    {"queue-time", 0, POPT_ARG_STRING, &given.queue_time, 0,
-     "how long they wait (default: 60s)", "TIME"},
+    {"queue-time", 0, POPT_ARG_STRING, &given.queue_time, 0, "how long they wait (default: 60s)",
+     "TIME"},
     {"answer-time", 0, POPT_ARG_STRING, &given.answer_time, 0,
      "a model server that needs longer is given up (default: no limit)", "TIME"},
     {"body", 0, POPT_ARG_STRING, &given.body, 0, "largest request (default: 32M)", "BYTES"},
@@ -123,8 +123,8 @@ const struct poptOption SERVE_OPTIONS[] = {
     {"canary", 0, POPT_ARG_STRING, &given.canary, 0,
      "task file to ask while nobody else does; accuracy and Wh are watched", "FILE"},
     {"canary-every", 0, POPT_ARG_STRING, &given.canary_every, 0, "how often (default: 1h)", "TIME"},
-    {"canary-limit", 0, POPT_ARG_INT, &given.canary_limit, 0,
-     "questions each time (default: 16)", "N"},
+    {"canary-limit", 0, POPT_ARG_INT, &given.canary_limit, 0, "questions each time (default: 16)",
+     "N"},
     {"canary-floor", 0, POPT_ARG_DOUBLE, &given.canary_floor, 0,
      "alert when the share of right answers is surely below this (0 to 1)", "X"},
     {"canary-max-wh", 0, POPT_ARG_DOUBLE, &given.canary_max_wh, 0,
@@ -311,17 +311,16 @@ static enum wl_status set_ledger(json_t *settings, struct wl_err *err) {
 }
 
 static enum wl_status set_times(json_t *settings, struct wl_err *err) {
-    enum wl_status status =
-        set_seconds(settings, "queue_s", "queue-time", given.queue_time, err);
+    enum wl_status status = set_seconds(settings, "queue_s", "queue-time", given.queue_time, err);
     if (status == WL_OK) {
         status = set_seconds(settings, "answer_s", "answer-time", given.answer_time, err);
     }
     if (status == WL_OK) {
         status = set_seconds(settings, "drain_s", "drain", given.drain, err);
     }
-    return status == WL_OK ? set_seconds(settings, "canary_every_s", "canary-every",
-                                         given.canary_every, err)
-                           : status;
+    return status == WL_OK
+               ? set_seconds(settings, "canary_every_s", "canary-every", given.canary_every, err)
+               : status;
 }
 
 static enum wl_status set_sizes(json_t *settings, struct wl_err *err) {
@@ -357,9 +356,10 @@ static void set_canary(json_t *settings) {
 
 static enum wl_status check(struct wl_err *err) {
     if (given.upstream && (given.model || given.mmproj || given.server || given.rpc)) {
-        return wl_err_set(err, WL_USAGE,
-                          "--upstream serves a model server that runs: leave out --model, --mmproj, "
-                          "--server and --rpc");
+        return wl_err_set(
+            err, WL_USAGE,
+            "--upstream serves a model server that runs: leave out --model, --mmproj, "
+            "--server and --rpc");
     }
     if (given.log && strcmp(given.log, "text") != 0 && strcmp(given.log, "json") != 0) {
         return wl_err_set(err, WL_USAGE, "--log: expected text or json, found '%s'", given.log);
