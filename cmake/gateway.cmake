@@ -8,7 +8,8 @@ wattlaw_embed(gateway page.html GATEWAY_PAGE_HTML)
 add_executable(wattlaw-gateway "${CMAKE_SOURCE_DIR}/src/gateway/main.c")
 target_compile_options(wattlaw-gateway PRIVATE ${WATTLAW_CFLAGS})
 target_link_options(wattlaw-gateway PRIVATE ${WATTLAW_LDFLAGS})
-target_link_libraries(wattlaw-gateway PRIVATE wl_gateway wl_os wl_base PkgConfig::MICROHTTPD PkgConfig::UV)
+target_link_libraries(wattlaw-gateway PRIVATE wl_gateway wl_plan wl_store wl_record wl_meter wl_image
+  wl_openai wl_account wl_os wl_base PkgConfig::UV)
 set_target_properties(wattlaw-gateway PROPERTIES
   RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 add_dependencies(wattlaw wattlaw-gateway)

@@ -7,7 +7,7 @@ target_include_directories(wattlaw PRIVATE "${include_dir}")
 target_compile_options(wattlaw PRIVATE ${WATTLAW_CFLAGS})
 target_compile_definitions(wattlaw PRIVATE WATTLAW_VERSION="${PROJECT_VERSION}")
 target_link_options(wattlaw PRIVATE ${WATTLAW_LDFLAGS})
-target_link_libraries(wattlaw PRIVATE wl_measure wl_report wl_plan wl_eval wl_image wl_store wl_catalog wl_engine wl_sampler
+target_link_libraries(wattlaw PRIVATE wl_account wl_measure wl_report wl_plan wl_eval wl_image wl_store wl_catalog wl_engine wl_sampler
   wl_meter wl_record wl_stats wl_series wl_os wl_base PkgConfig::POPT)
 set_target_properties(wattlaw PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 add_dependencies(wattlaw wattlaw-engine)

@@ -54,6 +54,8 @@ struct engine_options {
 enum wl_status engine_find(char out[OS_PATH_BYTES], struct wl_err *err);
 // The same for wattlaw-compressor and $WATTLAW_COMPRESSOR.
 enum wl_status engine_find_compressor(char out[OS_PATH_BYTES], struct wl_err *err);
+// The same for wattlaw-gateway and $WATTLAW_GATEWAY, which is no engine but lies beside it.
+enum wl_status engine_find_gateway(char out[OS_PATH_BYTES], struct wl_err *err);
 
 // Starts the process and waits for its HELLO. options may be NULL.
 enum wl_status engine_start(const struct engine_options *options, struct engine **out,

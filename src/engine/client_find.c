@@ -52,6 +52,10 @@ enum wl_status engine_find(char out[OS_PATH_BYTES], struct wl_err *err) {
     return find("wattlaw-engine", "WATTLAW_ENGINE", out, err);
 }
 
+enum wl_status engine_find_gateway(char out[OS_PATH_BYTES], struct wl_err *err) {
+    return find("wattlaw-gateway", "WATTLAW_GATEWAY", out, err);
+}
+
 enum wl_status engine_find_compressor(char out[OS_PATH_BYTES], struct wl_err *err) {
     return find("wattlaw-compressor", "WATTLAW_COMPRESSOR", out, err);
 }

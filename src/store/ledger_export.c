@@ -64,7 +64,8 @@ enum wl_status ledger_export_opinions(struct store *ledger, int64_t from_ms, int
         "SELECT t.id IS NOT NULL, f.score, f.wall_ms, r.n_images, r.id, r.key, r.model, f.note,"
         " t.prompt, t.answer FROM feedback f JOIN request r ON r.id = f.id"
         " LEFT JOIN request_text t ON t.id = f.id"
-        " WHERE f.wall_ms >= ? AND f.wall_ms < ? ORDER BY f.wall_ms, f.id",
+        " WHERE f.wall_ms >= ? AND f.wall_ms < ? AND r.endpoint <> 'canary'"
+        " ORDER BY f.wall_ms, f.id",
         "reading feedback", err);
     if (status == WL_OK) {
         statement_put_i64(&s, from_ms);

@@ -1,5 +1,5 @@
 // Users' opinions of answers, for task files: what was asked and answered where the ledger kept it,
-// and counts of all of them.
+// and counts of all of them. The scores of canaries are no opinions.
 #ifndef WATTLAW_STORE_LEDGER_EXPORT_H
 #define WATTLAW_STORE_LEDGER_EXPORT_H
 
