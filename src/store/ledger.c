@@ -207,11 +207,12 @@ static enum wl_status read_summary(struct statement *s, void *item, struct wl_er
     "SELECT " name ", count(*), sum(end = 'answered'), ifnull(sum(prompt_tokens), 0),"             \
     " ifnull(sum(completion_tokens), 0), ifnull(sum(gross_j), 0) / 3600.0,"                        \
     " ifnull(sum(net_j), 0) / 3600.0 FROM request"                                                 \
-    " WHERE begin_wall_ms >= ? AND begin_wall_ms < ? GROUP BY 1 ORDER BY " order
+    " WHERE begin_wall_ms >= ? AND begin_wall_ms < ? AND (key = ?3 OR ?3 IS NULL)"                 \
+    " GROUP BY 1 ORDER BY " order
 
-enum wl_status ledger_summarise(struct store *ledger, enum ledger_group group, int64_t from_ms,
-                                int64_t to_ms, struct ledger_summary **out, size_t *n,
-                                struct wl_err *err) {
+enum wl_status ledger_summarise(struct store *ledger, enum ledger_group group, const char *key,
+                                int64_t from_ms, int64_t to_ms, struct ledger_summary **out,
+                                size_t *n, struct wl_err *err) {
     static const char *const SQL[] = {
         [LEDGER_BY_KEY] = SUMMARY_OF("key", "6 DESC"),
         [LEDGER_BY_MODEL] = SUMMARY_OF("model", "6 DESC"),
@@ -224,6 +225,7 @@ enum wl_status ledger_summarise(struct store *ledger, enum ledger_group group, i
     if (status == WL_OK) {
         statement_put_i64(&s, from_ms);
         statement_put_i64(&s, to_ms);
+        statement_put_text(&s, key);
         status =
             statement_read_all(&s, read_summary, sizeof(struct ledger_summary), &items, n, err);
     }
@@ -280,6 +282,37 @@ enum wl_status ledger_add_machine(struct store *ledger, int64_t wall_ms, const c
         statement_put_real(&s, more->idle_s);
         statement_put_real(&s, more->gap_s);
         status = statement_run(&s, err);
+    }
+    statement_close(&s);
+    return status;
+}
+
+static int64_t day_of(int64_t wall_ms) {
+    return wall_ms / MS_OF_A_DAY - (wall_ms % MS_OF_A_DAY < 0);
+}
+
+enum wl_status ledger_sum_machine(struct store *ledger, int64_t from_ms, int64_t to_ms,
+                                  struct ledger_machine *out, struct wl_err *err) {
+    struct statement s;
+    bool has_row = false;
+    *out = (struct ledger_machine){0};
+    enum wl_status status = statement_open(
+        &s, ledger,
+        "SELECT total(measured_j), total(shared_j), total(idle_j), total(busy_s), total(idle_s),"
+        " total(gap_s) FROM machine_day WHERE day >= ? AND day <= ?",
+        "adding up what the machine took", err);
+    if (status == WL_OK) {
+        statement_put_i64(&s, day_of(from_ms));
+        statement_put_i64(&s, to_ms > from_ms ? day_of(to_ms - 1) : day_of(from_ms) - 1);
+        status = statement_next(&s, &has_row, err);
+    }
+    if (status == WL_OK && has_row) {
+        out->measured_j = statement_real(&s);
+        out->shared_j = statement_real(&s);
+        out->idle_j = statement_real(&s);
+        out->busy_s = statement_real(&s);
+        out->idle_s = statement_real(&s);
+        out->gap_s = statement_real(&s);
     }
     statement_close(&s);
     return status;

@@ -87,10 +87,11 @@ struct ledger_summary {
     double gross_wh, net_wh;
 };
 enum ledger_group { LEDGER_BY_KEY, LEDGER_BY_MODEL, LEDGER_BY_DAY };
-// Rows from from_ms to before to_ms, most gross Wh first (days by date). *out is malloc'd.
-enum wl_status ledger_summarise(struct store *ledger, enum ledger_group group, int64_t from_ms,
-                                int64_t to_ms, struct ledger_summary **out, size_t *n,
-                                struct wl_err *err);
+// Rows of a key (NULL: of all) from from_ms to before to_ms, most gross Wh first (days by date,
+// UTC). *out is malloc'd.
+enum wl_status ledger_summarise(struct store *ledger, enum ledger_group group, const char *key,
+                                int64_t from_ms, int64_t to_ms, struct ledger_summary **out,
+                                size_t *n, struct wl_err *err);
 
 // Removes at most max_rows (negative: all) of the rows that began before, the oldest first, with
 // their texts and feedback; returns how many went.
@@ -103,5 +104,9 @@ struct ledger_machine {
 };
 enum wl_status ledger_add_machine(struct store *ledger, int64_t wall_ms, const char *source,
                                   const struct ledger_machine *more, struct wl_err *err);
+
+// Of all days that have a part in from_ms to before to_ms, and of all sources.
+enum wl_status ledger_sum_machine(struct store *ledger, int64_t from_ms, int64_t to_ms,
+                                  struct ledger_machine *out, struct wl_err *err);
 
 #endif

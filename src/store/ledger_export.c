@@ -30,7 +30,7 @@ static enum wl_status take_row(struct statement *s, visit_opinion *visit, void *
     opinion.n_images = statement_i64(s);
     counts->n++;
     counts->n_with_text += has_text;
-    counts->n_good += opinion.score > 0.5;
+    counts->n_good += opinion.score > 0;
     if (!has_text || !visit) {
         return WL_OK;
     }

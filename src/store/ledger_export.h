@@ -16,7 +16,7 @@ struct ledger_opinion {
 };
 
 struct ledger_opinion_counts {
-    int64_t n, n_with_text, n_good; // good: score > 0.5
+    int64_t n, n_with_text, n_good; // good: score > 0
 };
 
 // Opinions from from_ms to before to_ms in the order of their time, each one that has its texts

@@ -345,16 +345,51 @@ static void a_second_row_of_an_id_is_dropped(void **state) {
     sem_destroy(&is_begun);
 }
 
-static double measured_j(const struct fixture *f) {
+static double number_of(const struct fixture *f, const char *sql) {
     sqlite3 *db;
     sqlite3_stmt *s;
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-    sqlite3_prepare_v2(db, "SELECT total(measured_j) FROM machine_day", -1, &s, NULL);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_step(s), SQLITE_ROW);
-    double j = sqlite3_column_double(s, 0);
+    double number = sqlite3_column_double(s, 0);
     sqlite3_finalize(s);
     sqlite3_close(db);
-    return j;
+    return number;
+}
+
+static double measured_j(const struct fixture *f) {
+    return number_of(f, "SELECT total(measured_j) FROM machine_day");
+}
+
+static void settle(struct fixture *f, int number, double gross_j) {
+    struct ledger_row row = row_at(number, 0);
+    row.gross_j = gross_j;
+    snprintf(row.label, sizeof row.label, "measured");
+    ledger_thread_settle(f->ledger, &row);
+}
+
+static void energy_is_settled_later(void **state) {
+    struct fixture *f = *state;
+    open_ledger(f, 0);
+    add(f, 1, NULL);
+    settle(f, 1, 7200);
+    n_rows(f); // an order comes after it
+    assert_true(number_of(f, "SELECT gross_j FROM request WHERE label = 'measured'") == 7200);
+    add(f, 2, NULL);
+    assert_int_equal(n_rows(f), 2);
+    fill_disk(true);
+    settle(f, 1, 1);
+    settle(f, 2, 2);
+    settle(f, 99, 3); // nobody
+    while (!health(f).is_failing) {
+        loop_run_for(&f->loop, 10);
+    }
+    settle(f, 1, 4); // the last one counts
+    fill_disk(false);
+    close_ledger(f);
+    assert_true(number_of(f, "SELECT gross_j FROM request WHERE id = 'request-1'") == 4);
+    assert_true(number_of(f, "SELECT gross_j FROM request WHERE id = 'request-2'") == 2);
+    assert_true(number_of(f, "SELECT count(*) FROM request") == 2);
 }
 
 static void the_machine_adds_up(void **state) {
@@ -488,6 +523,7 @@ int main(void) {
         CASE(a_locked_file_is_waited_for),
         CASE(a_second_row_of_an_id_is_dropped),
         CASE(the_machine_adds_up),
+        CASE(energy_is_settled_later),
         CASE(old_rows_go_in_portions),
         CASE(the_end_writes_what_waits),
         CASE(the_end_tries_again),

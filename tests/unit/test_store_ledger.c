@@ -130,7 +130,7 @@ static void test_sums(void **state) {
                                 row("c", "garage", DAY_MS + 6)};
     rows[2].end = LEDGER_CLIENT_LEFT;
     add(f, rows, 3);
-    ok(ledger_summarise(f->ledger, LEDGER_BY_KEY, 0, INT64_MAX, &sums, &n, &err), &err);
+    ok(ledger_summarise(f->ledger, LEDGER_BY_KEY, NULL, 0, INT64_MAX, &sums, &n, &err), &err);
     assert_int_equal(n, 2);
     assert_string_equal(sums[0].name, "garage"); // most Wh first
     assert_int_equal(sums[0].n_requests, 2);
@@ -138,12 +138,18 @@ static void test_sums(void **state) {
     assert_int_equal(sums[0].prompt_tokens, 200);
     assert_true(fabs(sums[0].net_wh - 1) < 1e-9);
     free(sums);
-    ok(ledger_summarise(f->ledger, LEDGER_BY_DAY, 0, INT64_MAX, &sums, &n, &err), &err);
+    ok(ledger_summarise(f->ledger, LEDGER_BY_DAY, NULL, 0, INT64_MAX, &sums, &n, &err), &err);
     assert_int_equal(n, 2);
     assert_string_equal(sums[0].name, "1970-01-01");
     assert_string_equal(sums[1].name, "1970-01-02");
     free(sums);
-    ok(ledger_summarise(f->ledger, LEDGER_BY_MODEL, DAY_MS, DAY_MS + 6, &sums, &n, &err), &err);
+    ok(ledger_summarise(f->ledger, LEDGER_BY_MODEL, NULL, DAY_MS, DAY_MS + 6, &sums, &n, &err),
+       &err);
+    assert_int_equal(n, 1);
+    assert_int_equal(sums[0].n_requests, 1);
+    free(sums);
+    ok(ledger_summarise(f->ledger, LEDGER_BY_MODEL, "kitchen", 0, INT64_MAX, &sums, &n, &err),
+       &err);
     assert_int_equal(n, 1);
     assert_int_equal(sums[0].n_requests, 1);
     free(sums);
@@ -160,6 +166,17 @@ static void test_feedback(void **state) {
     ok(ledger_add_feedback(f->ledger, "a", 0, "no", 3, &err), &err); // another mind
     assert_int_equal(ledger_add_feedback(f->ledger, "z", 1, "", 2, &err), WL_NOT_FOUND);
     assert_non_null(strstr(err.message, "'z'"));
+}
+
+static void test_energy_is_settled(void **state) {
+    struct fixture *f = *state;
+    struct wl_err err;
+    struct ledger_row rows[] = {row("a", "", 1), row("nobody", "", 2)};
+    add(f, rows, 1);
+    rows[0].gross_j = 7200;
+    ok(ledger_settle(f->ledger, rows, 2, &err), &err);
+    assert_true(fabs(use_of(f, "", 0).gross_wh - 2) < 1e-9);
+    assert_int_equal(use_of(f, "", 0).n_requests, 1);
 }
 
 struct visits {
@@ -251,6 +268,15 @@ static void test_days_of_the_machine_add_up(void **state) {
         ok(ledger_add_machine(f->ledger, 5, "powercap", &more, &err), &err);
     }
     ok(ledger_add_machine(f->ledger, DAY_MS, "powercap", &more, &err), &err);
+    struct ledger_machine sum;
+    ok(ledger_sum_machine(f->ledger, 0, DAY_MS, &sum, &err), &err);
+    assert_true(sum.measured_j == 30 && sum.shared_j == 18 && sum.idle_j == 12 && sum.busy_s == 3);
+    ok(ledger_sum_machine(f->ledger, DAY_MS - 1, DAY_MS + 1, &sum, &err), &err);
+    assert_true(sum.measured_j == 40); // whole days
+    ok(ledger_sum_machine(f->ledger, DAY_MS, INT64_MAX, &sum, &err), &err);
+    assert_true(sum.measured_j == 10);
+    ok(ledger_sum_machine(f->ledger, 0, 0, &sum, &err), &err);
+    assert_true(sum.measured_j == 0);
 }
 
 static void test_kill_9_loses_no_row(void **state) {
@@ -294,6 +320,7 @@ int main(void) {
         CASE(test_what_is_not_known_adds_nothing),
         CASE(test_sums),
         CASE(test_feedback),
+        CASE(test_energy_is_settled),
         CASE(test_opinions_go_out),
         CASE(test_forgetting_takes_all_of_it),
         CASE(test_forgetting_in_portions_takes_the_oldest),
