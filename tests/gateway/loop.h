@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
+// Comes again and again: libuv may run it and then wait, in one turn, for what never comes.
 static inline void loop_is_late(uv_timer_t *timer) {
     *(bool *)timer->data = true;
 }
@@ -15,7 +16,8 @@ static inline bool loop_until(uv_loop_t *loop, const bool *is_done) {
     uv_timer_t timer;
     uv_timer_init(loop, &timer);
     timer.data = &is_late;
-    uv_timer_start(&timer, loop_is_late, 10000, 0);
+    uv_update_time(loop);
+    uv_timer_start(&timer, loop_is_late, 10000, 10);
     while (!*is_done && !is_late) {
         uv_run(loop, UV_RUN_ONCE);
     }
@@ -29,7 +31,8 @@ static inline void loop_run_for(uv_loop_t *loop, uint64_t ms) {
     uv_timer_t timer;
     uv_timer_init(loop, &timer);
     timer.data = &is_late;
-    uv_timer_start(&timer, loop_is_late, ms, 0);
+    uv_update_time(loop);
+    uv_timer_start(&timer, loop_is_late, ms, 10);
     while (!is_late) {
         uv_run(loop, UV_RUN_ONCE);
     }
