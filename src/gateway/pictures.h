@@ -32,6 +32,7 @@ struct pictures_policy {
     uint64_t max_pixels_in;          // refused beyond (LIMIT); 0: IMAGE_LIMITS
     int jpeg_quality;                // of re-encoded ones; 0: 90
     bool images_first;               // pictures before the text of their message
+    bool is_webp_unread; // the model server cannot read WebP (llama.cpp): it becomes JPEG
     // Hosts that may be fetched from ("example.org", ".example.org" with all below it, either with
     // ":8080" for another port than the scheme's); none: every http(s) address is refused. Never
     // into private, loopback, link-local or multicast addresses, whatever the name resolves to;
