@@ -14,8 +14,8 @@
 #include "gateway/worker.h"
 #include "openai/request.h"
 
-// What one picture may cost. Nothing here raises what it costs, and none is changed that would cost
-// as much afterwards.
+// What one picture may cost. As long as tokens can be counted, none is changed that would not cost
+// less afterwards.
 struct picture_budget {
     // All that a picture adds to the prompt, its markers included; 0: no limit. The largest size
     // that fits is taken; where none fits the cheapest one, if that saves a tenth.
