@@ -10,6 +10,9 @@ foreach(source ${fuzz_sources})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzz")
 endforeach()
 
+# What of the gateway reads strangers' text by itself.
+target_link_libraries(fuzz_picture_url PRIVATE wl_gateway)
+
 # The compressor's readers, sanitized: of ggml they need its headers, which are copied because those
 # beside them are another C library's, and the sizes of its types (fuzz/ggml_types.c).
 if(WATTLAW_ENGINE_PRIVATE)

@@ -13,4 +13,8 @@ target_link_libraries(wattlaw-gateway PRIVATE wl_gateway wl_plan wl_store wl_rec
 set_target_properties(wattlaw-gateway PROPERTIES
   RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 add_dependencies(wattlaw wattlaw-gateway)
+# The llama-server that `serve` starts is found beside the program.
+if(WATTLAW_ENGINE_PRIVATE)
+  file(CREATE_LINK "${CMAKE_SOURCE_DIR}/.deps/bin/llama-server" "${CMAKE_BINARY_DIR}/bin/llama-server" SYMBOLIC)
+endif()
 install(TARGETS wattlaw-gateway RUNTIME DESTINATION "${CMAKE_INSTALL_LIBDIR}/wattlaw")

@@ -10,6 +10,8 @@ set(TEST_ENV
   "WATTLAW_ENGINE=${CMAKE_BINARY_DIR}/bin/wattlaw-engine"
   "WATTLAW_COMPRESSOR=${CMAKE_BINARY_DIR}/bin/wattlaw-compressor"
   "WATTLAW_FAKE_ENGINE=${CMAKE_BINARY_DIR}/bin/fake_engine"
+  "WATTLAW_GATEWAY=${CMAKE_BINARY_DIR}/bin/wattlaw-gateway"
+  "WATTLAW_FAKE_MODEL_SERVER=${CMAKE_BINARY_DIR}/bin/fake_model_server"
   "WATTLAW_SOURCE_DIR=${CMAKE_SOURCE_DIR}"
   "WATTLAW_BUILD_DIR=${CMAKE_BINARY_DIR}"
   "WATTLAW_TEST_MODELS=${CMAKE_SOURCE_DIR}/../shared/models"
@@ -44,6 +46,12 @@ add_executable(fake_engine "${CMAKE_SOURCE_DIR}/tests/fake_engine.c")
 target_compile_options(fake_engine PRIVATE ${WATTLAW_CFLAGS})
 target_link_libraries(fake_engine PRIVATE wl_engine wl_os wl_base)
 set_target_properties(fake_engine PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+
+# A model server that computes nothing, for tests and benchmarks of the gateway.
+add_executable(fake_model_server "${CMAKE_SOURCE_DIR}/tests/fake_model_server.c")
+target_compile_options(fake_model_server PRIVATE ${WATTLAW_CFLAGS})
+target_link_libraries(fake_model_server PRIVATE wl_gateway wl_openai wl_base PkgConfig::UV)
+set_target_properties(fake_model_server PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 
 file(GLOB unit_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/unit/test_*.c")
 foreach(source ${unit_tests})

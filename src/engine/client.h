@@ -116,7 +116,8 @@ enum { ENGINE_MAX_COUNTS = 4096 };
 enum wl_status engine_count_images(struct engine *engine, const struct engine_image_size *sizes,
                                    size_t n, struct engine_image_count *counts, struct wl_err *err);
 // Instead of a LOAD: only what counting needs, in a fraction of a second whatever the size of the
-// files. `model` may be NULL.
+// files. One of the two may be NULL: without `model` only images can be counted, without `mmproj`
+// only prompts without images (`vision` is zeroed then).
 struct engine_counter_options {
     const char *mmproj, *model;
     int32_t image_min_tokens, image_max_tokens;
@@ -124,6 +125,21 @@ struct engine_counter_options {
 enum wl_status engine_open_counter(struct engine *engine,
                                    const struct engine_counter_options *options,
                                    struct engine_vision *vision, struct wl_err *err);
+
+// The tokens of a whole prompt, as a server that uses the model's own chat template would count
+// them. Needs engine_open_counter with a model, or engine_load. UNSUPPORTED when libllama cannot
+// write the messages as the template would, so that the number would be wrong.
+struct engine_message;
+struct engine_prompt {
+    const struct engine_message *messages; // n_messages of them; or `text`
+    size_t n_messages;
+    // Where the contents have ENGINE_IMAGE_MARKER, as many.
+    const struct engine_image_size *images;
+    size_t n_images;
+    const char *text;
+};
+enum wl_status engine_count_prompt(struct engine *engine, const struct engine_prompt *prompt,
+                                   int64_t *n_tokens, struct wl_err *err);
 
 // Hands an encoded image (JPEG, PNG, WebP) to the engine, which keeps it in `slot` until it is
 // replaced, freed (n 0) or the engine ends. *out tells what its header says; NULL = not wanted.

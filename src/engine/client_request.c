@@ -143,3 +143,17 @@ void client_set_bool(json_t **body, const char *key, bool value) {
 struct engine_bounds client_bounds(const struct link_request *request) {
     return (struct engine_bounds){.t_min_ns = request->t0_ns, .t_max_ns = request->t1_ns};
 }
+
+json_t *client_messages(const struct engine_message *messages, size_t n) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *message = json_object();
+        client_set_text(&message, "role", messages[i].role);
+        client_set_text(&message, "content", messages[i].content);
+        if (json_array_append_new(array, message) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}

@@ -56,5 +56,7 @@ void client_set_number(json_t **body, const char *key, uint64_t value);
 void client_set_budget(json_t **body, const char *mmproj, int32_t image_min_tokens,
                        int32_t image_max_tokens); // of an image encoder
 void client_set_bool(json_t **body, const char *key, bool value);
+// For client_set: NULL when one is not UTF-8.
+json_t *client_messages(const struct engine_message *messages, size_t n);
 
 #endif

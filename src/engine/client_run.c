@@ -100,20 +100,6 @@ static enum wl_status take_run_event(void *context, uint16_t type, const char *p
     return WL_OK;
 }
 
-static json_t *messages_body(const struct engine_run_options *options) {
-    json_t *messages = json_array();
-    for (size_t i = 0; i < options->n_messages; i++) {
-        json_t *message = json_object();
-        client_set_text(&message, "role", options->messages[i].role);
-        client_set_text(&message, "content", options->messages[i].content);
-        if (json_array_append_new(messages, message) != 0) {
-            json_decref(messages);
-            return NULL;
-        }
-    }
-    return messages;
-}
-
 static json_t *image_slots(const struct engine_run_options *options) {
     json_t *slots = json_array();
     for (size_t i = 0; i < options->n_images; i++) {
@@ -125,7 +111,7 @@ static json_t *image_slots(const struct engine_run_options *options) {
 static json_t *run_body(const struct engine_run_options *options, bool is_streaming) {
     json_t *body = json_object();
     if (options->n_messages) {
-        client_set(&body, "messages", messages_body(options));
+        client_set(&body, "messages", client_messages(options->messages, options->n_messages));
     } else {
         client_set_text(&body, "prompt", options->prompt ? options->prompt : "");
     }

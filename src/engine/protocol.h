@@ -40,7 +40,7 @@ enum {
     X(VISION, 10, 1048576, 'c', "vision")     /* {mmproj, image_min_tokens, image_max_tokens} */   \
     X(COUNTER, 11, 1048576, 'c',                                                                   \
       "counter")                         /* {mmproj, model, ...} instead of LOAD: counts only */   \
-    X(COUNT, 12, 1048576, 'c', "count")  /* {sizes: [[w, h], ...]} */                              \
+    X(COUNT, 12, 16777216, 'c', "count") /* {sizes: [[w, h], ...]}, {messages, sizes}, {text} */   \
     X(IMAGE, 13, 67108868, 'c', "image") /* binary: u32 slot, then the encoded image */            \
     X(CANCEL, 8, 4096, 'c', "cancel")                                                              \
     X(PING, 9, 4096, 'c', "ping")                                                                  \

@@ -26,9 +26,9 @@ struct counting_options {
 };
 enum wl_status counting_open(const struct counting_options *options, struct counting **out,
                              struct wl_err *err);
-void counting_close(struct counting *counting); // NULL is fine; calls that run are cancelled
-// For worker_close: stops the engines, on the thread that started them.
-void counting_at_end(void *counting);
+void counting_close(
+    struct counting *counting); // NULL is fine; calls that run are cancelled. Before
+// worker_close
 
 // Whether a count can be had for this model now (else count_start ends with UNSUPPORTED).
 bool counting_can(const struct counting *counting, const char *model);

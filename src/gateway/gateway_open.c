@@ -255,8 +255,8 @@ void gateway_close(struct gateway *gateway) {
     uv_close((uv_handle_t *)&gateway->terminate, NULL);
     uv_close((uv_handle_t *)&gateway->interrupt, NULL);
     uv_close((uv_handle_t *)&gateway->reload, NULL);
-    worker_close(gateway->worker, counting_at_end, gateway->counting);
     counting_close(gateway->counting);
+    worker_close(gateway->worker, NULL, NULL);
     if (gateway->upstream) {
         upstream_close(gateway->upstream, on_upstream_closed, gateway);
     }

@@ -113,20 +113,27 @@ static void fill_row(struct job *job) {
 
 // ---- the meter and the budgets ----
 
+static void count_figures(struct job *job) {
+    figures_add(&job->gateway->figures, &job->row, job->user.life.account.prompt_net_j,
+                job->pictures.n_changed);
+}
+
+// An estimate stands in the ledger where the joules come after the row.
+static void correct_estimate(struct job *job, double more_j) {
+    job->account->budget.spent[BUDGET_WH] += more_j / UNITS_J_PER_WH;
+    put_cost(job);
+    if (job->gateway->ledger) {
+        ledger_thread_settle(job->gateway->ledger, &job->row);
+    }
+    count_figures(job);
+}
+
 static void on_settled(void *context, struct power_user *user) {
     struct job *job = context;
-    struct gateway *gateway = job->gateway;
-    struct power_cost cost;
-    power_cost(gateway->power, user, &cost);
-    double more_j = cost.gross_j - job->cost.gross_j;
-    bool is_told = job->state == JOB_CLOSING || job->state == JOB_CLOSED;
-    job->cost = cost;
-    if (is_told && job->row.id[0] && more_j != 0) { // an estimate stands in the ledger
-        job->account->budget.spent[BUDGET_WH] += more_j / UNITS_J_PER_WH;
-        put_cost(job);
-        if (gateway->ledger) {
-            ledger_thread_settle(gateway->ledger, &job->row);
-        }
+    double told_j = job->cost.gross_j;
+    power_cost(job->gateway->power, user, &job->cost);
+    if (job->row.id[0]) {
+        correct_estimate(job, job->cost.gross_j - told_j);
     }
     job_drop(job);
 }
@@ -349,8 +356,9 @@ static void record(struct job *job) {
         return;
     }
     fill_row(job);
-    figures_add(&gateway->figures, &job->row, job->user.life.account.prompt_net_j,
-                job->pictures.n_changed);
+    if (!job->is_metered || job->user.is_settled) {
+        count_figures(job);
+    }
     log_request(&job->row);
     remember(gateway, &job->row);
     job->n_holds++;

@@ -148,9 +148,13 @@ static void on_counted(void *context, enum wl_status status, int64_t n_tokens, i
     } else if (status == WL_UNSUPPORTED && job->limits.input_tokens == LIMITS_NONE) {
         finish(job); // the budget takes the bound
     } else {
-        bool is_theirs = http_status >= 400 && http_status < 500;
-        job_refuse(job, LEDGER_REFUSED, is_theirs ? (unsigned)http_status : 503,
-                   is_theirs ? NULL : "cannot_count", NULL, "%s", message);
+        bool is_wrong = status == WL_INPUT; // says the model server, of the request
+        bool is_client_code = http_status >= 400 && http_status < 500;
+        job_refuse(job, LEDGER_REFUSED,
+                   !is_wrong        ? 503
+                   : is_client_code ? (unsigned)http_status
+                                    : 400,
+                   is_wrong ? NULL : "cannot_count", NULL, "%s", message);
     }
 }
 
@@ -190,6 +194,10 @@ static void on_pictures(void *context, struct pictures_order *order) {
 }
 
 static void prepare_pictures(struct job *job) {
+    struct upstream_facts facts;
+    upstream_facts(job->gateway->upstream, &facts);
+    job->gateway->pictures_policy.is_webp_unread =
+        facts.kind == UPSTREAM_LLAMA_SERVER || facts.kind == UPSTREAM_OLLAMA;
     job->pictures = (struct pictures_order){.request = &job->request,
                                             .policy = &job->gateway->pictures_policy,
                                             .on_done = on_pictures,

@@ -62,7 +62,7 @@ static bool is_name(const char *host, size_t n) {
 
 // No zones ("%eth0").
 static bool is_ipv6(const char *host, size_t n) {
-    return n > 4 && host[0] == '[' && host[n - 1] == ']' &&
+    return n > 2 && host[0] == '[' && host[n - 1] == ']' &&
            is_of(host + 1, n - 2, "0123456789abcdef:.");
 }
 

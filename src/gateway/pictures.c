@@ -183,7 +183,8 @@ static enum wl_status wrap(struct pictures_work *work) {
 }
 
 static void make(struct pictures_work *work) {
-    if (is_smaller(work)) {
+    bool is_unread = work->order->policy->is_webp_unread && work->file.header.format == IMAGE_WEBP;
+    if (is_smaller(work) || is_unread) {
         submit(work, shrink, end_picture);
     } else if (work->is_fetched) {
         submit(work, wrap, end_picture);

@@ -14,8 +14,8 @@
 #include "gateway/worker.h"
 #include "openai/request.h"
 
-// What one picture may cost. Nothing here raises what it costs, and none is changed that would cost
-// as much afterwards.
+// What one picture may cost. As long as tokens can be counted, none is changed that would not cost
+// less afterwards.
 struct picture_budget {
     // All that a picture adds to the prompt, its markers included; 0: no limit. The largest size
     // that fits is taken; where none fits the cheapest one, if that saves a tenth.
@@ -32,6 +32,7 @@ struct pictures_policy {
     uint64_t max_pixels_in;          // refused beyond (LIMIT); 0: IMAGE_LIMITS
     int jpeg_quality;                // of re-encoded ones; 0: 90
     bool images_first;               // pictures before the text of their message
+    bool is_webp_unread; // the model server cannot read WebP (llama.cpp): it becomes JPEG
     // Hosts that may be fetched from ("example.org", ".example.org" with all below it, either with
     // ":8080" for another port than the scheme's); none: every http(s) address is refused. Never
     // into private, loopback, link-local or multicast addresses, whatever the name resolves to;

@@ -256,7 +256,8 @@ void power_cost(struct power *power, const struct power_user *user, struct power
     double n = power->n_users > 0 ? (double)power->n_users : 1;
     double more_j = isfinite(power->state.watts) ? power->state.watts * seconds / n : 0;
     double more_net_j = fmax(more_j - (isfinite(idle_w) ? idle_w : 0) * seconds / n, 0);
-    double error_j = more_j; // nothing is known of it but the order of magnitude
+    // Nothing is known of it but the order of magnitude; before the first step not even that.
+    double error_j = seconds > 0 && !isfinite(power->state.watts) ? (double)NAN : more_j;
     *out =
         (struct power_cost){.gross_j = account->gross_j + more_j,
                             .net_j = isfinite(idle_w) ? account->net_j + more_net_j : (double)NAN,

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "worker/count_prompt.h"
 #include "worker/image_count.h"
 
 enum { MAX_SIZES = 4096 };
@@ -28,15 +29,19 @@ static json_t *count_json(const struct vision *vision, const struct image_count 
                      (json_int_t)count->effective_pixels);
 }
 
+enum wl_status count_take_size(const json_t *size, size_t i, uint32_t *width, uint32_t *height,
+                               struct wl_err *err) {
+    enum wl_status status = take_side(size, i, 0, width, err);
+    return status == WL_OK ? take_side(size, i, 1, height, err) : status;
+}
+
 static enum wl_status count_sizes(const struct vision *vision, const json_t *sizes, json_t *counts,
                                   struct wl_err *err) {
     for (size_t i = 0; i < json_array_size(sizes); i++) {
-        const json_t *size = json_array_get(sizes, i);
         uint32_t width = 0, height = 0;
         struct image_count count;
         enum wl_status status;
-        if ((status = take_side(size, i, 0, &width, err)) ||
-            (status = take_side(size, i, 1, &height, err)) ||
+        if ((status = count_take_size(json_array_get(sizes, i), i, &width, &height, err)) ||
             (status = image_count_size(vision, width, height, &count, err))) {
             return status;
         }
@@ -45,8 +50,8 @@ static enum wl_status count_sizes(const struct vision *vision, const json_t *siz
     return WL_OK;
 }
 
-enum wl_status count_request(const struct vision *vision, const json_t *request, json_t **result,
-                             struct wl_err *err) {
+static enum wl_status count_images(const struct vision *vision, const json_t *request,
+                                   json_t **result, struct wl_err *err) {
     const json_t *sizes = json_object_get(request, "sizes");
     size_t n = json_array_size(sizes);
     if (!vision->mtmd) {
@@ -64,4 +69,12 @@ enum wl_status count_request(const struct vision *vision, const json_t *request,
     }
     *result = json_pack("{s:o}", "counts", counts);
     return WL_OK;
+}
+
+enum wl_status count_request(const struct session *session, const json_t *request, json_t **result,
+                             struct wl_err *err) {
+    bool is_prompt =
+        json_object_get(request, "messages") != NULL || json_object_get(request, "text") != NULL;
+    return is_prompt ? count_prompt(session, request, result, err)
+                     : count_images(&session->vision, request, result, err);
 }

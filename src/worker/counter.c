@@ -13,8 +13,7 @@ static bool on_progress(float done, void *context) {
     return true;
 }
 
-// The shape and the tokenizer of a text model; its tensors are not read.
-static enum wl_status open_text(const char *path, struct llama_model **out, struct wl_err *err) {
+enum wl_status counter_open_text(const char *path, struct llama_model **out, struct wl_err *err) {
     struct model_facts facts;
     enum wl_status status = model_facts_read(path, &facts, err);
     if (status != WL_OK) {
@@ -60,7 +59,7 @@ enum wl_status counter_open(struct vision *vision, const json_t *request, struct
         (status = vision_options_parse(request, &options, err)) ||
         (status = vision_file_read(options.mmproj, &facts, err)) ||
         (status = is_stand_in ? stand_in_make(vision_family_of(facts.projector), &text, err)
-                              : open_text(model, &text, err))) {
+                              : counter_open_text(model, &text, err))) {
         return status;
     }
     if (!open_skeleton(vision, &options, &facts, text, is_stand_in)) {

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "worker/template_check.h"
 
 enum { MAX_MESSAGES = 1024, MAX_TEXT_BYTES = 1 << 24, MAX_N_PROMPT = 1 << 24 };
 
@@ -141,11 +142,11 @@ static enum wl_status apply_template(const char *chat_template,
 }
 
 // The prompt's text; *has_template tells whether the template was applied.
-static enum wl_status render(const struct session *session,
+static enum wl_status render(const struct llama_model *model,
                              const struct llama_chat_message *messages, size_t n,
                              bool wants_template, struct buf *text, bool *has_template,
                              struct wl_err *err) {
-    const char *chat_template = llama_model_chat_template(session->model, NULL);
+    const char *chat_template = llama_model_chat_template(model, NULL);
     *has_template = wants_template && chat_template;
     if (*has_template) {
         return apply_template(chat_template, messages, n, text, err);
@@ -155,10 +156,9 @@ static enum wl_status render(const struct session *session,
                : wl_err_set(err, WL_LIMIT, "the prompt is longer than %d bytes", MAX_TEXT_BYTES);
 }
 
-static enum wl_status tokenize(const struct session *session, const struct buf *text,
-                               bool add_special, struct prompt *prompt, struct wl_err *err) {
-    // Special tokens are parsed only where the template put them or might have.
-    bool parse_special = prompt->has_template;
+static enum wl_status tokenize(const struct llama_vocab *vocab, const struct buf *text,
+                               bool add_special, bool parse_special, struct prompt *prompt,
+                               struct wl_err *err) {
     size_t room = text->len + 8;
     for (int attempt = 0; attempt < 2; attempt++) {
         free(prompt->tokens);
@@ -166,8 +166,8 @@ static enum wl_status tokenize(const struct session *session, const struct buf *
         if (!prompt->tokens) {
             return wl_err_set(err, WL_MEMORY, "no memory for %zu tokens", room);
         }
-        int32_t n = llama_tokenize(session->vocab, buf_text(text), (int32_t)text->len,
-                                   prompt->tokens, (int32_t)room, add_special, parse_special);
+        int32_t n = llama_tokenize(vocab, buf_text(text), (int32_t)text->len, prompt->tokens,
+                                   (int32_t)room, add_special, parse_special);
         if (n >= 0) {
             prompt->n_tokens = (size_t)n;
             return WL_OK;
@@ -213,9 +213,10 @@ static enum wl_status prompt_of(const struct session *session,
     buf_init(&text, MAX_TEXT_BYTES);
     *prompt = (struct prompt){0};
     enum wl_status status =
-        render(session, messages, n, wants_template, &text, &prompt->has_template, err);
+        render(session->model, messages, n, wants_template, &text, &prompt->has_template, err);
     if (status == WL_OK) {
-        status = tokenize(session, &text, add_special, prompt, err);
+        // Special tokens are parsed only where the template put them or might have.
+        status = tokenize(session->vocab, &text, add_special, prompt->has_template, prompt, err);
     }
     buf_release(&text);
     if (status != WL_OK) {
@@ -247,7 +248,8 @@ enum wl_status prompt_text_for_images(const struct session *session, const json_
         status = place_images(&chat, n_images, after_images, err);
     }
     if (status == WL_OK) {
-        status = render(session, chat.messages, chat.n, wants_template, text, has_template, err);
+        status =
+            render(session->model, chat.messages, chat.n, wants_template, text, has_template, err);
     }
     chat_release(&chat);
     return status;
@@ -282,6 +284,35 @@ enum wl_status prompt_from_tokenize(const struct session *session, const json_t 
     }
     return prompt_of(session, &one, 1, wl_json_opt_bool(request, "template", false),
                      wl_json_opt_bool(request, "add_special", true), prompt, err);
+}
+
+enum wl_status prompt_text_to_count(const struct llama_model *model, const json_t *request,
+                                    size_t n_images, struct buf *text, struct wl_err *err) {
+    struct chat chat;
+    bool has_template = false;
+    buf_init(text, MAX_TEXT_BYTES);
+    enum wl_status status = chat_read(request, &chat, err);
+    if (status == WL_OK) {
+        status = template_check(llama_model_chat_template(model, NULL), chat.messages, chat.n, err);
+    }
+    if (status == WL_OK && count_markers(&chat) != n_images) {
+        status = wl_err_set(err, WL_INPUT, "count: %zu image markers for %zu images",
+                            count_markers(&chat), n_images);
+    }
+    if (status == WL_OK) {
+        status = render(model, chat.messages, chat.n, true, text, &has_template, err);
+    }
+    chat_release(&chat);
+    return status;
+}
+
+enum wl_status prompt_count_tokens(const struct llama_vocab *vocab, const struct buf *text,
+                                   size_t *n_tokens, struct wl_err *err) {
+    struct prompt prompt = {0};
+    enum wl_status status = tokenize(vocab, text, true, true, &prompt, err);
+    *n_tokens = prompt.n_tokens;
+    prompt_release(&prompt);
+    return status;
 }
 
 void prompt_release(struct prompt *prompt) {

@@ -29,4 +29,12 @@ enum wl_status prompt_text_for_images(const struct session *session, const json_
                                       bool *has_template, struct wl_err *err);
 void prompt_release(struct prompt *prompt);
 
+// Of a COUNT request with `messages`: the text that a server makes of them, VISION_MARKER where the
+// contents have it (INPUT unless they have n_images of them). UNSUPPORTED: template_check.h.
+enum wl_status prompt_text_to_count(const struct llama_model *model, const json_t *request,
+                                    size_t n_images, struct buf *text, struct wl_err *err);
+// As a server reads a prompt: special tokens are added and parsed.
+enum wl_status prompt_count_tokens(const struct llama_vocab *vocab, const struct buf *text,
+                                   size_t *n_tokens, struct wl_err *err);
+
 #endif

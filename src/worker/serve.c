@@ -80,7 +80,7 @@ static enum wl_status on_counter(struct engine *engine, const struct reply *repl
 static enum wl_status on_count(struct engine *engine, const struct reply *reply, const json_t *in,
                                json_t **result, struct wl_err *err) {
     (void)reply;
-    return count_request(&engine->session.vision, in, result, err);
+    return count_request(&engine->session, in, result, err);
 }
 
 static enum wl_status on_unload(struct engine *engine, const struct reply *reply, const json_t *in,

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "worker/counter.h"
 #include "worker/image_count.h"
 #include "worker/phase.h"
@@ -95,9 +96,25 @@ enum wl_status session_vision(struct session *session, const struct reply *reply
     return status;
 }
 
+// Only a text model: for prompts without images.
+static enum wl_status open_text_counter(struct session *session, const char *path, json_t **result,
+                                        struct wl_err *err) {
+    enum wl_status status = counter_open_text(path, &session->model, err);
+    if (status == WL_OK) {
+        session->vocab = llama_model_get_vocab(session->model);
+        *result = json_object();
+    }
+    return status;
+}
+
 enum wl_status session_counter(struct session *session, const json_t *request, json_t **result,
                                struct wl_err *err) {
+    const char *mmproj = wl_json_opt_string(request, "mmproj", NULL);
+    const char *model = wl_json_opt_string(request, "model", "");
     session_unload(session);
+    if (mmproj && !*mmproj && *model) {
+        return open_text_counter(session, model, result, err);
+    }
     enum wl_status status = counter_open(&session->vision, request, err);
     if (status == WL_OK) {
         *result = json_pack("{s:o}", "vision", vision_json(&session->vision));

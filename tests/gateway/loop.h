@@ -5,20 +5,19 @@
 #include <stdbool.h>
 #include <uv.h>
 
-// uv_run looks at timers first and would then wait for something else to happen.
+// Comes again and again: libuv may run it and then wait, in one turn, for what never comes.
 static inline void loop_is_late(uv_timer_t *timer) {
     *(bool *)timer->data = true;
-    uv_stop(timer->loop);
 }
 
 // False when 10 s were not enough.
 static inline bool loop_until(uv_loop_t *loop, const bool *is_done) {
     bool is_late = false;
     uv_timer_t timer;
-    uv_update_time(loop); // timers count from there
     uv_timer_init(loop, &timer);
     timer.data = &is_late;
-    uv_timer_start(&timer, loop_is_late, 10000, 0);
+    uv_update_time(loop);
+    uv_timer_start(&timer, loop_is_late, 10000, 10);
     while (!*is_done && !is_late) {
         uv_run(loop, UV_RUN_ONCE);
     }
@@ -30,10 +29,10 @@ static inline bool loop_until(uv_loop_t *loop, const bool *is_done) {
 static inline void loop_run_for(uv_loop_t *loop, uint64_t ms) {
     bool is_late = false;
     uv_timer_t timer;
-    uv_update_time(loop); // timers count from there
     uv_timer_init(loop, &timer);
     timer.data = &is_late;
-    uv_timer_start(&timer, loop_is_late, ms, 0);
+    uv_update_time(loop);
+    uv_timer_start(&timer, loop_is_late, ms, 10);
     while (!is_late) {
         uv_run(loop, UV_RUN_ONCE);
     }

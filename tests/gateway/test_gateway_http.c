@@ -460,6 +460,78 @@ static void test_a_time_limit(void **state) {
     close_bench(&b);
 }
 
+static int n_addresses;
+
+static bool count_and_allow(const struct sockaddr *address) {
+    n_addresses += address->sa_family == AF_INET || address->sa_family == AF_INET6;
+    return true;
+}
+
+static bool allow_none(const struct sockaddr *address) {
+    (void)address;
+    return false;
+}
+
+static void test_addresses_are_asked_about(void **state) {
+    struct bench b;
+    (void)state;
+    open_bench(&b);
+    char url[64];
+    snprintf(url, sizeof url, "http://localhost:%u/hello", http_server_port(b.server));
+    struct http_call_options options = {.method = "GET",
+                                        .url = url,
+                                        .on_head = on_head,
+                                        .on_data = on_data,
+                                        .on_end = on_call_end,
+                                        .context = &b};
+    struct http_call *call;
+    struct wl_err err;
+    bool (*const GUARDS[])(const struct sockaddr *) = {NULL, count_and_allow, count_and_allow,
+                                                       allow_none, NULL};
+    static const int SEEN[] = {0, 1, 2, 2, 2}; // at least: each call has a connection of its own
+    for (size_t i = 0; i < sizeof GUARDS / sizeof *GUARDS; i++) {
+        options.may_connect = GUARDS[i];
+        b.has_end = false;
+        assert_int_equal(http_call_start(b.client, &options, &call, &err), WL_OK);
+        assert_true(loop_until(&b.loop, &b.has_end));
+        assert_int_equal(b.end, GUARDS[i] == allow_none ? WL_PERMISSION : WL_OK);
+        assert_in_range(n_addresses, SEEN[i], SEEN[i] * 2);
+    }
+    assert_int_equal(b.n_requests, 4);
+    close_bench(&b);
+}
+
+// The machine's own name, known to somebody or not: curl looks for it through sockets of its own,
+// of which nothing may be left.
+static void test_a_name_is_looked_for(void **state) {
+    struct bench b;
+    (void)state;
+    open_bench(&b);
+    char host[128] = "", url[256];
+    gethostname(host, sizeof host - 1);
+    snprintf(url, sizeof url, "http://%s:%u/hello", host, http_server_port(b.server));
+    struct http_call_options options = {.method = "GET",
+                                        .url = url,
+                                        .total_ms = 3000,
+                                        .may_connect = allow_none,
+                                        .on_data = on_data,
+                                        .on_end = on_call_end,
+                                        .context = &b};
+    struct http_call *call;
+    assert_int_equal(http_call_start(b.client, &options, &call, NULL), WL_OK);
+    assert_true(loop_until(&b.loop, &b.has_end));
+    assert_int_not_equal(b.end, WL_OK);
+    options.may_connect = NULL;
+    b.has_end = false;
+    assert_int_equal(http_call_start(b.client, &options, &call, NULL), WL_OK);
+    uv_run(&b.loop, UV_RUN_NOWAIT);
+    http_call_cancel(b.has_end ? NULL : call); // while it is looked for, perhaps
+    ask(&b, "/hello", NULL, 0);
+    assert_true(loop_until(&b.loop, &b.has_end));
+    assert_int_equal(b.end, WL_OK);
+    close_bench(&b);
+}
+
 static void test_a_unix_socket(void **state) {
     struct bench b = {0};
     struct wl_err err;
@@ -549,6 +621,8 @@ int main(void) {
         cmocka_unit_test(test_nonsense_is_refused),
         cmocka_unit_test(test_a_refused_connection),
         cmocka_unit_test(test_a_time_limit),
+        cmocka_unit_test(test_addresses_are_asked_about),
+        cmocka_unit_test(test_a_name_is_looked_for),
         cmocka_unit_test(test_a_unix_socket),
         cmocka_unit_test(test_bad_addresses),
         cmocka_unit_test(test_closing_with_requests_under_way),

@@ -1,0 +1,773 @@
+// How many tokens a request has: asked of model servers (stubs, and a real llama-server whose own
+// usage must say the same), and counted by our own engine.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "engine/client.h"
+#include "gateway/counting.h"
+#include "image/image.h"
+#include "loop.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "real_server.h"
+#include "stub_server.h"
+
+struct bench {
+    uv_loop_t loop;
+    struct http_client *client;
+    struct gateway_worker *worker;
+    struct stub stub;
+    struct upstream *upstream;
+    struct counting *counting;
+    struct real_server real;
+    bool is_closed;
+    bool has_file, has_mmproj; // what find_model finds
+    // The last count.
+    bool is_done;
+    int n_done;
+    enum wl_status status;
+    int64_t n_tokens;
+    int http_status;
+    char message[WL_ERR_MESSAGE_BYTES];
+};
+
+// ---- the bench ----
+
+static bool find_model(void *context, const char *model, char *path, size_t path_size, char *mmproj,
+                       size_t mmproj_size) {
+    struct bench *b = context;
+    snprintf(path, path_size, "%s", b->real.model);
+    snprintf(mmproj, mmproj_size, "%s", b->has_mmproj ? b->real.mmproj : "");
+    return b->has_file && strcmp(model, "unknown") != 0;
+}
+
+static void open_bench(struct bench *b, const char *url, const struct upstream_server *server) {
+    struct wl_err err = {0};
+    struct upstream_options up = {
+        .loop = &b->loop, .client = b->client, .url = url, .server = server, .probe_ms = 1000};
+    assert_int_equal(upstream_open(&up, &b->upstream, &err), WL_OK);
+    struct counting_options options = {.client = b->client,
+                                       .upstream = b->upstream,
+                                       .worker = b->worker,
+                                       .find_model = find_model,
+                                       .context = b};
+    if (counting_open(&options, &b->counting, &err) != WL_OK) {
+        fail_msg("%s", err.message);
+    }
+}
+
+static void wait_until_up(struct bench *b) {
+    struct upstream_facts facts;
+    int64_t start_ns = os_now_ns();
+    do {
+        loop_run_for(&b->loop, 10);
+        upstream_facts(b->upstream, &facts);
+        assert_true(os_now_ns() - start_ns < 30000000000);
+    } while (facts.health != UPSTREAM_UP);
+}
+
+static void begin(struct bench *b) {
+    struct wl_err err;
+    memset(b, 0, sizeof *b);
+    uv_loop_init(&b->loop);
+    assert_int_equal(http_client_open(&b->loop, 2, &b->client, &err), WL_OK);
+    assert_int_equal(worker_open(&b->loop, &b->worker, &err), WL_OK);
+}
+
+static void open_stub(struct bench *b, const struct stub_answer *answers) {
+    begin(b);
+    assert_true(stub_open(&b->stub, &b->loop, 0, answers));
+    open_bench(b, b->stub.url, NULL);
+    wait_until_up(b);
+}
+
+// False when there is no real server. `more`: arguments of it, NULL at the end.
+static bool open_real(struct bench *b, const char *const *more, bool has_eyes) {
+    struct real_server real;
+    if (!real_server_find(&real)) {
+        return false;
+    }
+    begin(b);
+    b->real = real;
+    struct upstream_server settings = real.settings;
+    settings.program = b->real.program;
+    settings.model = b->real.model;
+    settings.mmproj = has_eyes ? b->real.mmproj : NULL;
+    settings.socket_path = b->real.socket;
+    settings.n_slots = 1;
+    settings.image_max_tokens = 0;
+    settings.more_args = more;
+    open_bench(b, NULL, &settings);
+    wait_until_up(b);
+    return true;
+}
+
+static void on_closed(void *context) {
+    *(bool *)context = true;
+}
+
+static void close_bench(struct bench *b) {
+    counting_close(b->counting);
+    upstream_close(b->upstream, on_closed, &b->is_closed);
+    assert_true(loop_until(&b->loop, &b->is_closed));
+    worker_close(b->worker, NULL, NULL);
+    http_client_close(b->client);
+    http_server_close(b->stub.server);
+    assert_true(loop_is_empty(&b->loop));
+    if (*b->real.folder) {
+        rmdir(b->real.folder);
+    }
+}
+
+// ---- counting ----
+
+static void on_done(void *context, enum wl_status status, int64_t n_tokens, int http_status,
+                    const char *message) {
+    struct bench *b = context;
+    b->is_done = true;
+    b->n_done++;
+    b->status = status;
+    b->n_tokens = n_tokens;
+    b->http_status = http_status;
+    snprintf(b->message, sizeof b->message, "%s", message);
+}
+
+static struct openai_request parse(enum openai_endpoint endpoint, const char *text) {
+    struct openai_request request;
+    struct openai_fault fault;
+    if (openai_request_parse(endpoint, text, strlen(text), &request, &fault) != WL_OK) {
+        fail_msg("%s", fault.err.message);
+    }
+    return request;
+}
+
+static int64_t count(struct bench *b, enum openai_endpoint endpoint, const char *text) {
+    struct openai_request request = parse(endpoint, text);
+    struct count_call *call;
+    struct wl_err err;
+    b->is_done = false;
+    assert_int_equal(
+        count_start(b->counting, &request, text, strlen(text), on_done, b, &call, &err), WL_OK);
+    assert_false(b->is_done);
+    assert_true(loop_until(&b->loop, &b->is_done));
+    openai_request_release(&request);
+    return b->n_tokens;
+}
+
+static void expect_count(struct bench *b, enum openai_endpoint endpoint, const char *text,
+                         int64_t n) {
+    count(b, endpoint, text);
+    if (b->status != WL_OK || b->n_tokens != n) {
+        fail_msg("%s: %d tokens instead of %d, status %d: %s", text, (int)b->n_tokens, (int)n,
+                 (int)b->status, b->message);
+    }
+}
+
+static void expect_no(struct bench *b, enum openai_endpoint endpoint, const char *text,
+                      enum wl_status status, const char *words) {
+    count(b, endpoint, text);
+    if (b->status != status || !strstr(b->message, words)) {
+        fail_msg("%s: status %d, '%s'", text, (int)b->status, b->message);
+    }
+    assert_int_equal(b->n_tokens, 0);
+}
+
+#define CHAT(content) "{\"messages\":[{\"role\":\"user\",\"content\":" content "}]}"
+#define PICTURE "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}"
+
+// ---- stubs ----
+
+static void test_a_llama_server(void **state) {
+    struct bench b;
+    (void)state;
+    open_stub(&b, STUB_LLAMA);
+    assert_true(counting_can(b.counting, "any"));
+    expect_count(&b, OPENAI_CHAT, CHAT("\"hello\""), 42);
+    assert_string_equal(b.stub.last_path, "/v1/chat/completions/input_tokens");
+    assert_string_equal(b.stub.last_body, CHAT("\"hello\""));
+    expect_count(&b, OPENAI_COMPLETION, "{\"prompt\":\"one\"}", 5);
+    assert_non_null(strstr(b.stub.last_body, "\"add_special\":true"));
+    assert_non_null(strstr(b.stub.last_body, "\"content\":\"one\""));
+    int n = b.stub.n_requests;
+    expect_count(&b, OPENAI_COMPLETION, "{\"prompt\":[\"one\",\"two\",\"three\"]}", 15);
+    assert_in_range(b.stub.n_requests - n, 3, 4);                           // and perhaps a look
+    expect_count(&b, OPENAI_COMPLETION, "{\"prompt\":[7,8,\"three\"]}", 5); // one prompt
+    n = b.stub.n_requests;
+    expect_count(&b, OPENAI_EMBEDDING, "{\"input\":[1,2,3]}", 3);
+    expect_count(&b, OPENAI_EMBEDDING, "{\"input\":[[1,2,3],[4]]}", 4);
+    assert_in_range(b.stub.n_requests - n, 0, 1); // tokens count themselves
+    expect_count(&b, OPENAI_EMBEDDING, "{\"input\":[\"a\",[1,2]]}", 7);
+    expect_no(&b, OPENAI_COMPLETION, "{\"prompt\":{\"x\":1}}", WL_UNSUPPORTED, "only texts");
+    expect_no(&b, OPENAI_COMPLETION, "{\"prompt\":[\"a\",{}]}", WL_UNSUPPORTED, "only texts");
+    close_bench(&b);
+}
+
+static void test_a_request_without_its_text(void **state) {
+    struct bench b;
+    struct count_call *call;
+    struct wl_err err;
+    (void)state;
+    open_stub(&b, STUB_LLAMA);
+    struct openai_request request = parse(OPENAI_CHAT, CHAT("\"hello\""));
+    assert_int_equal(count_start(b.counting, &request, NULL, 0, on_done, &b, &call, &err), WL_OK);
+    assert_true(loop_until(&b.loop, &b.is_done));
+    assert_int_equal(b.n_tokens, 42);
+    assert_non_null(strstr(b.stub.last_body, "\"hello\""));
+    openai_request_release(&request);
+    close_bench(&b);
+}
+
+static void test_a_vllm(void **state) {
+    static struct stub_answer newer[8];
+    struct bench b;
+    (void)state;
+    open_stub(&b, STUB_VLLM);
+    expect_count(&b, OPENAI_CHAT,
+                 "{\"model\":\"qwen\",\"max_tokens\":5,\"tools\":[],\"messages\":[{\"role\":"
+                 "\"user\",\"content\":\"x\"}]}",
+                 17);
+    assert_string_equal(b.stub.last_path, "/tokenize");
+    assert_non_null(strstr(b.stub.last_body, "\"messages\""));
+    assert_non_null(strstr(b.stub.last_body, "\"model\":\"qwen\""));
+    assert_null(strstr(b.stub.last_body, "max_tokens"));
+    expect_count(&b, OPENAI_COMPLETION, "{\"prompt\":[\"a\",\"b\"],\"model\":\"qwen\"}", 34);
+    assert_non_null(strstr(b.stub.last_body, "\"prompt\":\"b\""));
+    expect_no(&b, OPENAI_CHAT, CHAT("[" PICTURE "]"), WL_UNSUPPORTED, "0.17");
+    close_bench(&b);
+    memcpy(newer, STUB_VLLM, sizeof STUB_VLLM);
+    for (int i = 0; newer[i].path; i++) {
+        if (strcmp(newer[i].path, "/version") == 0) {
+            newer[i].body = "{\"version\":\"0.17.1rc2\"}";
+        }
+    }
+    open_stub(&b, newer);
+    expect_count(&b, OPENAI_CHAT, CHAT("[" PICTURE "]"), 17);
+    close_bench(&b);
+}
+
+// What a server says instead of a number.
+static void test_refusals(void **state) {
+    static const struct {
+        unsigned http;
+        const char *body;
+        enum wl_status status;
+        const char *words;
+    } CASES[] = {
+        {400, "{\"error\":{\"message\":\"no such role\"}}", WL_INPUT, "no such role"},
+        {500, "{\"error\":{\"message\":\"roles must alternate\"}}", WL_INPUT, "alternate"},
+        {404, "{\"error\":{\"message\":\"File Not Found\"}}", WL_UNSUPPORTED, "does not count"},
+        {404, "{\"error\":{\"message\":\"no such model\"}}", WL_INPUT, "no such model"},
+        {401, "{\"error\":{\"message\":\"Invalid API Key\"}}", WL_IO, "Invalid API Key"},
+        {503, "{\"error\":{\"message\":\"Loading model\"}}", WL_IO, "Loading model"},
+        {200, "{\"input_tokens\":-4}", WL_IO, "no number"},
+        {200, "{\"input_tokens\":99999999999999}", WL_IO, "no number"},
+        {200, "{\"input_tokens\":\"7\"}", WL_IO, "no number"},
+        {200, "", WL_IO, "no number"},
+        {200, "[[[", WL_IO, "no number"}};
+    static struct stub_answer answers[8];
+    struct bench b;
+    (void)state;
+    memcpy(answers, STUB_LLAMA, sizeof STUB_LLAMA);
+    open_stub(&b, answers);
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        answers[5].status = CASES[i].http;
+        answers[5].body = CASES[i].body;
+        assert_string_equal(answers[5].path, "/v1/chat/completions/input_tokens");
+        expect_no(&b, OPENAI_CHAT, CHAT("\"x\""), CASES[i].status, CASES[i].words);
+        assert_int_equal(b.http_status, CASES[i].http);
+    }
+    close_bench(&b);
+}
+
+static void test_a_server_that_is_gone(void **state) {
+    struct bench b;
+    struct upstream_facts facts;
+    (void)state;
+    open_stub(&b, STUB_LLAMA);
+    http_server_close(b.stub.server);
+    b.stub.server = NULL;
+    loop_run_for(&b.loop, 20);
+    expect_no(&b, OPENAI_CHAT, CHAT("\"x\""), WL_IO, "does not say");
+    loop_run_for(&b.loop, 50); // it was suspected
+    upstream_facts(b.upstream, &facts);
+    assert_int_equal(facts.health, UPSTREAM_DOWN);
+    assert_false(counting_can(b.counting, "any"));
+    expect_no(&b, OPENAI_CHAT, CHAT("\"x\""), WL_UNSUPPORTED, "not up");
+    close_bench(&b);
+}
+
+static void test_a_server_that_cannot_count(void **state) {
+    struct bench b;
+    (void)state;
+    open_stub(&b, STUB_OTHER);
+    assert_false(counting_can(b.counting, "any"));
+    expect_no(&b, OPENAI_CHAT, CHAT("\"x\""), WL_UNSUPPORTED, "no way to ask");
+    close_bench(&b);
+}
+
+// ---- cancelling ----
+
+// Starts a count, lets the loop run so many milliseconds, cancels, and frees the request at once.
+static void cancel_after(struct bench *b, const char *text, int ms) {
+    char *copy = strdup(text);
+    struct openai_request request = parse(OPENAI_CHAT, copy);
+    struct count_call *call;
+    struct wl_err err;
+    int n_done = b->n_done;
+    assert_int_equal(
+        count_start(b->counting, &request, copy, strlen(copy), on_done, b, &call, &err), WL_OK);
+    if (ms >= 0) {
+        loop_run_for(&b->loop, (uint64_t)ms);
+    }
+    if (b->n_done == n_done) {
+        count_cancel(call);
+    }
+    openai_request_release(&request);
+    free(copy);
+    n_done = b->n_done;
+    loop_run_for(&b->loop, 20);
+    assert_int_equal(b->n_done, n_done);
+}
+
+static void test_cancelling_at_a_server(void **state) {
+    struct bench b;
+    (void)state;
+    count_cancel(NULL);
+    open_stub(&b, STUB_LLAMA);
+    b.stub.is_silent = true;
+    cancel_after(&b, CHAT("\"x\""), -1);
+    cancel_after(&b, CHAT("\"x\""), 1);
+    cancel_after(&b, CHAT("\"x\""), 30);
+    assert_int_equal(b.n_done, 0);
+    b.stub.is_silent = false;
+    for (int i = 0; i < 10; i++) {
+        cancel_after(&b, CHAT("\"x\""), i / 3);
+    }
+    expect_count(&b, OPENAI_CHAT, CHAT("\"x\""), 42);
+    close_bench(&b);
+    open_stub(&b, STUB_OTHER); // the end that comes later
+    cancel_after(&b, CHAT("\"x\""), -1);
+    assert_int_equal(b.n_done, 0);
+    close_bench(&b);
+}
+
+static void test_closing_with_counts_under_way(void **state) {
+    struct bench b;
+    struct count_call *call;
+    struct wl_err err;
+    (void)state;
+    open_stub(&b, STUB_LLAMA);
+    b.stub.is_silent = true;
+    struct openai_request request = parse(OPENAI_CHAT, CHAT("\"x\""));
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(count_start(b.counting, &request, NULL, 0, on_done, &b, &call, &err),
+                         WL_OK);
+    }
+    loop_run_for(&b.loop, 20);
+    close_bench(&b);
+    assert_int_equal(b.n_done, 0);
+    openai_request_release(&request);
+}
+
+// ---- a real llama-server ----
+
+struct reply {
+    struct buf text;
+    bool is_ended;
+};
+
+static void on_reply_data(void *context, struct http_call *call, const char *bytes, size_t n) {
+    struct reply *reply = context;
+    (void)call;
+    buf_append(&reply->text, bytes, n);
+}
+
+static void on_reply_end(void *context, struct http_call *call, enum wl_status status,
+                         const char *message) {
+    struct reply *reply = context;
+    (void)call;
+    (void)status;
+    (void)message;
+    reply->is_ended = true;
+}
+
+// usage.prompt_tokens of a real answer; -1 when it has none.
+static int64_t real_usage(struct bench *b, const char *path, const char *text) {
+    static const char *const HEADERS[] = {"Content-Type: application/json", NULL};
+    struct reply reply = {.is_ended = false};
+    struct http_call *call;
+    struct wl_err err;
+    char url[128];
+    buf_init(&reply.text, 1 << 24);
+    snprintf(url, sizeof url, "%s%s", upstream_url(b->upstream), path);
+    struct http_call_options options = {.method = "POST",
+                                        .url = url,
+                                        .unix_socket = upstream_unix_socket(b->upstream),
+                                        .headers = HEADERS,
+                                        .body = text,
+                                        .n_body = strlen(text),
+                                        .on_data = on_reply_data,
+                                        .on_end = on_reply_end,
+                                        .context = &reply};
+    assert_int_equal(http_call_start(b->client, &options, &call, &err), WL_OK);
+    assert_true(loop_until(&b->loop, &reply.is_ended));
+    json_t *json = NULL;
+    wl_json_parse(buf_text(&reply.text), reply.text.len, &json, &err);
+    int64_t n = wl_json_opt_i64(json_object_get(json, "usage"), "prompt_tokens", -1);
+    if (n < 0) {
+        printf("%s: %.300s\n", path, buf_text(&reply.text));
+    }
+    json_decref(json);
+    buf_release(&reply.text);
+    return n;
+}
+
+static const char *const PATHS[] = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"};
+
+static void expect_same(struct bench *b, enum openai_endpoint endpoint, const char *text) {
+    int64_t n = real_usage(b, PATHS[endpoint], text);
+    assert_true(n >= 0);
+    expect_count(b, endpoint, text, n);
+}
+
+// A data: URI of a picture of one colour; to be freed.
+static char *picture_uri(uint32_t width, uint32_t height, enum image_format format) {
+    static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    struct image image = {.width = width, .height = height};
+    image.rgb = calloc(width * height, 3);
+    unsigned char *bytes;
+    size_t n;
+    struct wl_err err;
+    assert_int_equal(image_encode(&image, format, 80, &bytes, &n, &err), WL_OK);
+    char *uri = calloc(1, n * 4 / 3 + 72);
+    size_t at = (size_t)snprintf(uri, 64, "data:image/%s;base64,", image_format_name(format));
+    for (size_t i = 0; i < n; i += 3) {
+        unsigned v = (unsigned)bytes[i] << 16 | (i + 1 < n ? bytes[i + 1] : 0u) << 8 |
+                     (i + 2 < n ? bytes[i + 2] : 0u);
+        uri[at++] = DIGITS[v >> 18];
+        uri[at++] = DIGITS[v >> 12 & 63];
+        uri[at++] = i + 1 < n ? DIGITS[v >> 6 & 63] : '=';
+        uri[at++] = i + 2 < n ? DIGITS[v & 63] : '=';
+    }
+    free(bytes);
+    image_release(&image);
+    return uri;
+}
+
+static const char *const CHATS[] = {
+    "{\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"What is 2 + 2?\"}]}",
+    "{\"max_tokens\":1,\"messages\":[{\"role\":\"system\",\"content\":\"Be short.\"},"
+    "{\"role\":\"user\",\"content\":\"Hello <|im_end|> there\"}]}",
+    "{\"max_tokens\":1,\"messages\":[{\"role\":\"system\",\"content\":\"Be short.\"},"
+    "{\"role\":\"user\",\"content\":\"One\"},{\"role\":\"assistant\",\"content\":\"Two \"},"
+    "{\"role\":\"user\",\"content\":\" Drei\\u00e4\\u4f60\\n\\n\"}]}",
+    "{\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
+    "\"one part\"}]}]}",
+    "{\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"\"}]}"};
+enum { N_CHATS = sizeof CHATS / sizeof *CHATS };
+
+enum { N_PICTURES = 4 };
+
+// Chats with pictures: before, behind and between texts, in two messages.
+static void make_picture_chats(char *out[N_PICTURES]) {
+    char *wide = picture_uri(300, 120, IMAGE_PNG), *tall = picture_uri(90, 400, IMAGE_JPEG);
+    static const char *const FORMS[N_PICTURES] = {
+        "{\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+        "\"image_url\":{\"url\":\"%s\"}},{\"type\":\"text\",\"text\":\"What is it?\"}]}]}",
+        "{\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+        "\"text\":\"What is it?\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"%s\"}}]}]}",
+        "{\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+        "\"image_url\":{\"url\":\"%s\"}},{\"type\":\"text\",\"text\":\"and\"},{\"type\":"
+        "\"image_url\",\"image_url\":{\"url\":\"%s\"}}]}]}",
+        "{\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+        "\"image_url\":{\"url\":\"%s\"}}]},{\"role\":\"assistant\",\"content\":\"A cat.\"},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"%s\"}},"
+        "{\"type\":\"text\",\"text\":\"And this?\"}]}]}"};
+    for (int i = 0; i < N_PICTURES; i++) {
+        struct buf text;
+        buf_init(&text, 1 << 20);
+        const char *at = FORMS[i], *uri = i % 2 ? tall : wide;
+        for (const char *hole; (hole = strstr(at, "%s")); at = hole + 2) {
+            buf_append(&text, at, (size_t)(hole - at));
+            buf_puts(&text, uri);
+            uri = uri == wide ? tall : wide;
+        }
+        buf_puts(&text, at);
+        out[i] = buf_detach(&text);
+    }
+    free(wide);
+    free(tall);
+}
+
+static void test_a_real_server_says_the_same(void **state) {
+    static const char *const PROMPTS[] = {
+        "{\"max_tokens\":1,\"prompt\":\"Once upon a time\"}",
+        "{\"max_tokens\":1,\"prompt\":\" <|im_start|>user\\nhello\"}",
+        "{\"max_tokens\":1,\"prompt\":\"\\u00e4\\u4f60\\ud83d\\ude00\"}"};
+    struct bench b;
+    (void)state;
+    if (!open_real(&b, NULL, true)) {
+        skip();
+    }
+    for (int i = 0; i < N_CHATS; i++) {
+        expect_same(&b, OPENAI_CHAT, CHATS[i]);
+    }
+    for (size_t i = 0; i < sizeof PROMPTS / sizeof *PROMPTS; i++) {
+        expect_same(&b, OPENAI_COMPLETION, PROMPTS[i]);
+    }
+    char *pictures[N_PICTURES];
+    make_picture_chats(pictures);
+    for (int i = 0; i < N_PICTURES; i++) {
+        expect_same(&b, OPENAI_CHAT, pictures[i]);
+        free(pictures[i]);
+    }
+    expect_no(&b, OPENAI_CHAT,
+              CHAT("[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,"
+                   "AAAA\"}}]"),
+              WL_INPUT, "");
+    assert_in_range(b.http_status, 400, 500);
+    close_bench(&b);
+}
+
+// With a token that every prompt begins with, and lists of prompts.
+static void test_first_tokens_and_lists(void **state) {
+    static const char *const MORE[] = {"--override-kv", "tokenizer.ggml.add_bos_token=bool:true",
+                                       NULL};
+    static const char *const PROMPTS[] = {"{\"max_tokens\":1,\"prompt\":\"Once upon a time\"}",
+                                          "{\"max_tokens\":1,\"prompt\":[65,66,67]}",
+                                          "{\"max_tokens\":1,\"prompt\":[[65,66,67]]}",
+                                          "{\"max_tokens\":1,\"prompt\":[65,\"Once upon\",66]}",
+                                          "{\"max_tokens\":1,\"prompt\":[\"Once upon\",66]}"};
+    struct bench b;
+    (void)state;
+    if (!open_real(&b, MORE, false)) {
+        skip();
+    }
+    for (int i = 0; i < N_CHATS; i++) {
+        expect_same(&b, OPENAI_CHAT, CHATS[i]);
+    }
+    for (size_t i = 0; i < sizeof PROMPTS / sizeof *PROMPTS; i++) {
+        expect_same(&b, OPENAI_COMPLETION, PROMPTS[i]);
+    }
+    close_bench(&b);
+}
+
+static void test_embeddings(void **state) {
+    static const char *const MORE[] = {"--embeddings",
+                                       "--pooling",
+                                       "mean",
+                                       "--override-kv",
+                                       "tokenizer.ggml.add_bos_token=bool:true",
+                                       NULL};
+    static const char *const INPUTS[] = {"{\"input\":\"Once upon a time\"}",
+                                         "{\"input\":[\"Once\",\"upon a time <|im_end|>\"]}",
+                                         "{\"input\":[65,66,67]}", "{\"input\":[[65,66],[67]]}"};
+    struct bench b;
+    (void)state;
+    if (!open_real(&b, MORE, false)) {
+        skip();
+    }
+    for (size_t i = 0; i < sizeof INPUTS / sizeof *INPUTS; i++) {
+        expect_same(&b, OPENAI_EMBEDDING, INPUTS[i]);
+    }
+    close_bench(&b);
+}
+
+// ---- our own engine ----
+
+static bool has_engine(void) {
+    char path[OS_PATH_BYTES];
+    struct wl_err err;
+    if (engine_find(path, &err) == WL_OK) {
+        return true;
+    }
+    printf("%s\n", err.message);
+    return false;
+}
+
+static bool open_fallback(struct bench *b, const struct stub_answer *answers) {
+    if (!has_engine()) {
+        return false;
+    }
+    open_stub(b, answers);
+    snprintf(b->real.model, sizeof b->real.model, "%s/models/builtin/builtin.gguf",
+             TEST_SOURCE_DIR);
+    snprintf(b->real.mmproj, sizeof b->real.mmproj, "%s/models/builtin/mmproj-builtin.gguf",
+             TEST_SOURCE_DIR);
+    b->has_file = b->has_mmproj = true;
+    return true;
+}
+
+// What the real server counts, the engine counts too.
+static void test_our_engine_says_the_same(void **state) {
+    int64_t chats[N_CHATS], pictures[N_PICTURES], prompt = 0;
+    static const char PROMPT[] = "{\"max_tokens\":1,\"prompt\":\"Once <|im_end|> upon a time\"}";
+    char *picture_chats[N_PICTURES];
+    struct bench b;
+    (void)state;
+    if (!has_engine() || !open_real(&b, NULL, true)) {
+        skip();
+    }
+    make_picture_chats(picture_chats);
+    for (int i = 0; i < N_CHATS; i++) {
+        chats[i] = real_usage(&b, PATHS[OPENAI_CHAT], CHATS[i]);
+    }
+    for (int i = 0; i < N_PICTURES; i++) {
+        pictures[i] = real_usage(&b, PATHS[OPENAI_CHAT], picture_chats[i]);
+    }
+    prompt = real_usage(&b, PATHS[OPENAI_COMPLETION], PROMPT);
+    close_bench(&b);
+    assert_true(open_fallback(&b, STUB_OTHER));
+    assert_true(counting_can(b.counting, "any"));
+    assert_false(counting_can(b.counting, "unknown"));
+    for (int i = 0; i < N_CHATS; i++) {
+        expect_count(&b, OPENAI_CHAT, CHATS[i], chats[i]);
+    }
+    for (int i = 0; i < N_PICTURES; i++) {
+        expect_count(&b, OPENAI_CHAT, picture_chats[i], pictures[i]);
+        free(picture_chats[i]);
+    }
+    expect_count(&b, OPENAI_CHAT, CHATS[0], chats[0]);
+    expect_count(&b, OPENAI_COMPLETION, PROMPT, prompt);
+    expect_count(&b, OPENAI_COMPLETION, "{\"prompt\":[[1,2],[3]]}", 3);
+    close_bench(&b);
+}
+
+static void test_what_our_engine_cannot_know(void **state) {
+    static const struct {
+        const char *text, *words;
+    } CASES[] = {
+        {"{\"tools\":[{\"type\":\"function\"}],\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]"
+         "}",
+         "'tools'"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"},{\"role\":\"assistant\",\"content\":"
+         "\"y\"}]}",
+         "beginning of an answer"},
+        {"{\"messages\":[{\"role\":\"tool\",\"content\":\"x\"}]}", "neither"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":null}]}", "no content"},
+        {CHAT("[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]"),
+         "several texts"},
+        {CHAT("[{\"type\":\"input_audio\"}]"), "neither text nor pictures"},
+        {CHAT("\"a <__media__> b\""), "marker"},
+        {CHAT("[{\"type\":\"image_url\",\"image_url\":{\"url\":\"http://x/y.png\"}}]"), "data:"}};
+    struct bench b;
+    (void)state;
+    if (!open_fallback(&b, STUB_OLLAMA)) {
+        skip();
+    }
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        expect_no(&b, OPENAI_CHAT, CASES[i].text, WL_UNSUPPORTED, CASES[i].words);
+    }
+    expect_no(&b, OPENAI_COMPLETION, "{\"prompt\":\"x\"}", WL_UNSUPPORTED, "template of its own");
+    expect_no(&b, OPENAI_CHAT, "{\"model\":\"unknown\",\"messages\":[]}", WL_UNSUPPORTED,
+              "no GGUF file");
+    expect_no(&b, OPENAI_CHAT, CHAT("[" PICTURE "]"), WL_INPUT, "picture 1");
+    b.has_mmproj = false;
+    expect_no(&b, OPENAI_CHAT, CHAT("[" PICTURE "]"), WL_UNSUPPORTED, "mmproj");
+    snprintf(b.real.model, sizeof b.real.model, "/nonexistent.gguf");
+    expect_no(&b, OPENAI_CHAT, CHAT("\"x\""), WL_UNSUPPORTED, "/nonexistent.gguf");
+    close_bench(&b);
+}
+
+// Sends `number` to the engines that this process has started; how many.
+static int signal_engines(int number) {
+    DIR *tasks = opendir("/proc/self/task");
+    int n = 0;
+    assert_non_null(tasks);
+    for (struct dirent *entry; (entry = readdir(tasks));) {
+        char path[300];
+        snprintf(path, sizeof path, "/proc/self/task/%s/children", entry->d_name);
+        FILE *file = fopen(path, "r");
+        for (int pid; file && fscanf(file, "%d", &pid) == 1; n++) {
+            kill(pid, number);
+        }
+        if (file) {
+            fclose(file);
+        }
+    }
+    closedir(tasks);
+    return n;
+}
+
+static void test_an_engine_that_dies(void **state) {
+    struct bench b;
+    (void)state;
+    if (!open_fallback(&b, STUB_OTHER)) {
+        skip();
+    }
+    int64_t n = count(&b, OPENAI_CHAT, CHATS[0]);
+    assert_true(n > 0);
+    assert_int_equal(signal_engines(SIGKILL), 1);
+    expect_count(&b, OPENAI_CHAT, CHATS[0], n);
+    assert_int_equal(signal_engines(0), 1);
+    close_bench(&b);
+    assert_int_equal(signal_engines(0), 0); // none is left
+}
+
+static void test_cancelling_at_our_engine(void **state) {
+    struct bench b;
+    (void)state;
+    if (!open_fallback(&b, STUB_OTHER)) {
+        skip();
+    }
+    cancel_after(&b, CHATS[0], -1); // while it waits, or is worked at
+    for (int i = 0; i < 8; i++) {
+        cancel_after(&b, CHATS[0], i);
+    }
+    struct openai_request request = parse(OPENAI_CHAT, CHATS[0]);
+    struct count_call *calls[5];
+    struct wl_err err;
+    b.n_done = 0;
+    for (int i = 0; i < 5; i++) { // the last ones wait for the first
+        assert_int_equal(count_start(b.counting, &request, NULL, 0, on_done, &b, &calls[i], &err),
+                         WL_OK);
+    }
+    count_cancel(calls[4]);
+    count_cancel(calls[1]);
+    while (b.n_done < 3) {
+        uv_run(&b.loop, UV_RUN_ONCE);
+    }
+    loop_run_for(&b.loop, 50);
+    assert_int_equal(b.n_done, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(count_start(b.counting, &request, NULL, 0, on_done, &b, &calls[i], &err),
+                         WL_OK);
+    }
+    openai_request_release(&request);
+    close_bench(&b); // with counts under way
+    assert_int_equal(b.n_done, 3);
+    assert_int_equal(signal_engines(0), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_llama_server),
+        cmocka_unit_test(test_a_request_without_its_text),
+        cmocka_unit_test(test_a_vllm),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_a_server_that_is_gone),
+        cmocka_unit_test(test_a_server_that_cannot_count),
+        cmocka_unit_test(test_cancelling_at_a_server),
+        cmocka_unit_test(test_closing_with_counts_under_way),
+        cmocka_unit_test(test_a_real_server_says_the_same),
+        cmocka_unit_test(test_first_tokens_and_lists),
+        cmocka_unit_test(test_embeddings),
+        cmocka_unit_test(test_our_engine_says_the_same),
+        cmocka_unit_test(test_what_our_engine_cannot_know),
+        cmocka_unit_test(test_an_engine_that_dies),
+        cmocka_unit_test(test_cancelling_at_our_engine),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
