@@ -15,6 +15,7 @@ enum {
     MAX_EVENT_BYTES = 8 << 20,
     MAX_ASSEMBLED_BYTES = 64 << 20,
     MAX_HEADERS = 16,
+    MAX_PATH_BYTES = 2048,
     CONNECT_MS = 5000,
 };
 
@@ -174,11 +175,13 @@ void job_ask(struct job *job) {
     struct gateway *gateway = job->gateway;
     struct header_list headers;
     struct wl_err err = {0};
-    char id[LEDGER_ID_BYTES + 20], url[UPSTREAM_URL_BYTES + 512];
-    const char *path =
-        job->route->upstream ? job->route->upstream : http_exchange_path(job->exchange);
+    char id[LEDGER_ID_BYTES + 20], path[MAX_PATH_BYTES], url[UPSTREAM_URL_BYTES + MAX_PATH_BYTES];
     size_t n;
     const char *body = body_of(job, &n);
+    if (!route_upstream_path(job->route, http_exchange_path(job->exchange), path, sizeof path)) {
+        job_refuse(job, LEDGER_REFUSED, 414, "uri_too_long", NULL, "the path is too long");
+        return;
+    }
     job->state = JOB_ASKING;
     enter(job);
     make_headers(job, &headers, id, sizeof id);

@@ -40,6 +40,22 @@ static const struct route ROUTES[] = {
 static const struct route ONE_MODEL = {"GET", "/v1/models/", ROUTE_FORWARD, "models",
                                        NULL,  OPENAI_CHAT,   false,         false};
 
+// "." and ".." would mean a path that is no route.
+static bool has_dot_segment(const char *path) {
+    for (const char *at = strchr(path, '/'); at; at = strchr(at, '/')) {
+        size_t n = strcspn(++at, "/");
+        if ((n == 1 && at[0] == '.') || (n == 2 && at[0] == '.' && at[1] == '.')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_one_model(const char *path) {
+    return str_starts_with(path, ONE_MODEL.path) && path[strlen(ONE_MODEL.path)] &&
+           !has_dot_segment(path);
+}
+
 const struct route *route_find(const char *method, const char *path, bool *is_path_known) {
     *is_path_known = false;
     bool is_get = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
@@ -52,7 +68,7 @@ const struct route *route_find(const char *method, const char *path, bool *is_pa
             }
         }
     }
-    if (str_starts_with(path, ONE_MODEL.path) && path[strlen(ONE_MODEL.path)]) {
+    if (is_one_model(path)) {
         *is_path_known = true;
         return is_get ? &ONE_MODEL : NULL;
     }
@@ -62,4 +78,31 @@ const struct route *route_find(const char *method, const char *path, bool *is_pa
 bool route_is_upstream(const struct route *route) {
     return route->kind == ROUTE_GENERATE || route->kind == ROUTE_OPAQUE ||
            route->kind == ROUTE_FORWARD;
+}
+
+static bool is_plain(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c && strchr("-._~/:", c));
+}
+
+bool route_upstream_path(const struct route *route, const char *path, char *out, size_t size) {
+    static const char HEX[] = "0123456789ABCDEF";
+    size_t n = 0;
+    if (route->upstream) {
+        return str_copy(out, size, route->upstream);
+    }
+    for (; *path; path++) {
+        if (n + 4 > size) {
+            return false;
+        }
+        if (is_plain(*path)) {
+            out[n++] = *path;
+        } else {
+            out[n++] = '%';
+            out[n++] = HEX[(unsigned char)*path >> 4];
+            out[n++] = HEX[(unsigned char)*path & 15];
+        }
+    }
+    out[n] = '\0';
+    return true;
 }

@@ -3,6 +3,7 @@
 #define WATTLAW_GATEWAY_ROUTES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "openai/request.h"
 
@@ -22,7 +23,7 @@ struct route {
     const char *method, *path;
     enum route_kind kind;
     const char *name;     // in ledger and figures: "chat"
-    const char *upstream; // path there
+    const char *upstream; // path there; NULL: the same
     enum openai_endpoint endpoint;
     bool is_open;  // needs no key
     bool is_admin; // needs the key of an administrator
@@ -32,5 +33,8 @@ struct route {
 const struct route *route_find(const char *method, const char *path, bool *is_path_known);
 // Passed on to the model server.
 bool route_is_upstream(const struct route *route);
+// The path there in the form of a URL, for a request that came with `path` (decoded). Nothing in it
+// can mean another path than the route's, or a query. False when it is longer than `size`.
+bool route_upstream_path(const struct route *route, const char *path, char *out, size_t size);
 
 #endif
