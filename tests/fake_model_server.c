@@ -6,6 +6,8 @@
 //   prompt=30     ms before the first           die=3       cut the connection after so many
 //   status=500    an error in this form         garbage     an answer that is no JSON
 //   exit=3        the whole server ends then    silent      no answer at all
+//   times=2       only so many errors of status=, then answers
+//   tool=NAME     a call of this tool instead of words, its arguments have the words
 //
 // A prompt has a token for each word, and 85 for each picture. GET /stub tells what it has seen.
 #include <stdio.h>
@@ -21,8 +23,9 @@ static struct {
     uv_loop_t loop;
     struct http_server *server;
     int slots;
-    long n_requests, n_running, n_most, n_left, n_counts;
+    long n_requests, n_running, n_most, n_left, n_counts, n_errors;
     char last_body[4096];
+    json_t *last_headers;
 } stub = {.slots = 4};
 
 struct answer {
@@ -31,6 +34,7 @@ struct answer {
     bool is_chat, is_stream, wants_usage;
     long n_prompt, n_tokens, n_max, delay_ms, prompt_ms, die, exit_after, n_sent;
     char model[256];
+    char tool[64]; // ""
 };
 
 // ---- what is asked ----
@@ -38,6 +42,13 @@ struct answer {
 static long number_after(const char *text, const char *name, long fallback) {
     const char *at = strstr(text, name);
     return at ? strtol(at + strlen(name), NULL, 10) : fallback;
+}
+
+// The word behind `name`; "" where it is not there.
+static void word_after(const char *text, const char *name, char *out, size_t size) {
+    const char *at = strstr(text, name);
+    at = at ? at + strlen(name) : "";
+    snprintf(out, size, "%.*s", (int)strcspn(at, " \n"), at);
 }
 
 static long n_words(const char *text) {
@@ -112,7 +123,17 @@ static json_t *usage_of(const struct answer *a) {
 }
 
 static const char *reason(const struct answer *a) {
-    return a->n_tokens > a->n_max ? "length" : "stop";
+    return a->n_tokens > a->n_max ? "length" : a->tool[0] ? "tool_calls" : "stop";
+}
+
+// Arguments of a tool are JSON with the same words.
+static const char ARGUMENTS_BEGIN[] = "{\"words\":\"", ARGUMENTS_END[] = "\"}";
+
+// The call as a whole with `arguments`, or (NULL) only its name.
+static json_t *tool_call(const struct answer *a, const char *arguments) {
+    return json_pack("{s:i, s:s, s:s, s:{s:s, s:s}}", "index", 0, "id", "call-1", "type",
+                     "function", "function", "name", a->tool, "arguments",
+                     arguments ? arguments : "");
 }
 
 static void send_event(struct answer *a, json_t *object) {
@@ -131,16 +152,43 @@ static void send_event(struct answer *a, json_t *object) {
     buf_release(&event);
 }
 
-static void send_piece(struct answer *a, const char *text, const char *finish) {
-    json_t *choice = a->is_chat
-                         ? json_pack("{s:i, s:o, s:s?}", "index", 0, "delta",
-                                     text ? json_pack("{s:s}", "content", text) : json_object(),
-                                     "finish_reason", finish)
-                         : json_pack("{s:i, s:s, s:s?}", "index", 0, "text", text ? text : "",
-                                     "finish_reason", finish);
+static json_t *delta_of_tool(const char *arguments) {
+    return json_pack("{s:[{s:i, s:{s:s}}]}", "tool_calls", "index", 0, "function", "arguments",
+                     arguments);
+}
+
+static json_t *delta(const struct answer *a, const char *text) {
+    if (!text) {
+        return json_object();
+    }
+    return a->tool[0] ? delta_of_tool(text) : json_pack("{s:s}", "content", text);
+}
+
+static void send_choice(struct answer *a, json_t *choice) {
     send_event(a, json_pack("{s:s, s:s, s:i, s:s, s:[o]}", "id", "stub-1", "object",
                             a->is_chat ? "chat.completion.chunk" : "text_completion", "created",
                             1700000000, "model", a->model, "choices", choice));
+}
+
+static void send_piece(struct answer *a, const char *text, const char *finish) {
+    send_choice(a, a->is_chat ? json_pack("{s:i, s:o, s:s?}", "index", 0, "delta", delta(a, text),
+                                          "finish_reason", finish)
+                              : json_pack("{s:i, s:s, s:s?}", "index", 0, "text", text ? text : "",
+                                          "finish_reason", finish));
+}
+
+// What comes before the first token, as llama-server has it.
+static void begin_stream(struct answer *a) {
+    http_stream_begin(a->exchange, 200, "text/event-stream");
+    if (a->is_chat) {
+        send_choice(a, json_pack("{s:i, s:{s:s, s:n}, s:n}", "index", 0, "delta", "role",
+                                 "assistant", "content", "finish_reason"));
+    }
+    if (a->tool[0]) {
+        send_choice(a, json_pack("{s:i, s:{s:[o]}, s:n}", "index", 0, "delta", "tool_calls",
+                                 tool_call(a, NULL), "finish_reason"));
+        send_piece(a, ARGUMENTS_BEGIN, NULL);
+    }
 }
 
 static void on_closed(uv_handle_t *handle) {
@@ -157,6 +205,9 @@ static void finish(struct answer *a) {
 }
 
 static void end_stream(struct answer *a) {
+    if (a->tool[0]) {
+        send_piece(a, ARGUMENTS_END, NULL);
+    }
     send_piece(a, NULL, reason(a));
     if (a->wants_usage) {
         send_event(a, json_pack("{s:s, s:s, s:s, s:[], s:o}", "id", "stub-1", "object",
@@ -168,17 +219,24 @@ static void end_stream(struct answer *a) {
     finish(a);
 }
 
+static json_t *message(const struct answer *a, const char *text) {
+    return a->tool[0] ? json_pack("{s:s, s:n, s:[o]}", "role", "assistant", "content", "tool_calls",
+                                  tool_call(a, text))
+                      : json_pack("{s:s, s:s}", "role", "assistant", "content", text);
+}
+
 static void end_whole(struct answer *a) {
     struct buf text;
     buf_init(&text, 1 << 20);
+    buf_puts(&text, a->tool[0] ? ARGUMENTS_BEGIN : "");
     for (long i = 0; i < a->n_sent; i++) {
         buf_printf(&text, "%sword%ld", i ? " " : "", i);
     }
-    json_t *choice =
-        a->is_chat ? json_pack("{s:i, s:{s:s, s:s}, s:s}", "index", 0, "message", "role",
-                               "assistant", "content", buf_text(&text), "finish_reason", reason(a))
-                   : json_pack("{s:i, s:s, s:s}", "index", 0, "text", buf_text(&text),
-                               "finish_reason", reason(a));
+    buf_puts(&text, a->tool[0] ? ARGUMENTS_END : "");
+    json_t *choice = a->is_chat ? json_pack("{s:i, s:o, s:s}", "index", 0, "message",
+                                            message(a, buf_text(&text)), "finish_reason", reason(a))
+                                : json_pack("{s:i, s:s, s:s}", "index", 0, "text", buf_text(&text),
+                                            "finish_reason", reason(a));
     reply_json(a->exchange,
                json_pack("{s:s, s:s, s:i, s:s, s:[o], s:o}", "id", "stub-1", "object",
                          a->is_chat ? "chat.completion" : "text_completion", "created", 1700000000,
@@ -214,7 +272,7 @@ static void on_timer(uv_timer_t *timer) {
         return;
     }
     if (a->n_sent == 0 && a->is_stream) {
-        http_stream_begin(a->exchange, 200, "text/event-stream");
+        begin_stream(a);
     }
     do {
         if (dies(a)) {
@@ -246,13 +304,23 @@ static long limit_of(const json_t *root) {
     return n < m ? n : m;
 }
 
+// The status of an error that is wanted; 0: none, or there were enough of them.
+static long wanted_error(const char *text) {
+    long status = number_after(text, "status=", 0);
+    if (status && stub.n_errors++ >= number_after(text, "times=", 1 << 30)) {
+        stub.n_errors = 0;
+        return 0;
+    }
+    return status;
+}
+
 static void begin_answer(struct http_exchange *exchange, const json_t *root, bool is_chat) {
     const char *last;
     struct answer *a = calloc(1, sizeof *a);
     a->exchange = exchange;
     a->is_chat = is_chat;
     a->n_prompt = n_of_request(root, &last);
-    long status = number_after(last, "status=", 0);
+    long status = wanted_error(last);
     if (status || strstr(last, "garbage") || strstr(last, "silent")) {
         if (status) {
             reply(exchange, (unsigned)status,
@@ -269,6 +337,7 @@ static void begin_answer(struct http_exchange *exchange, const json_t *root, boo
     a->die = number_after(last, "die=", -1);
     a->exit_after = number_after(last, "exit=", -1);
     a->n_max = limit_of(root);
+    word_after(last, "tool=", a->tool, sizeof a->tool);
     a->is_stream = wl_json_opt_bool(root, "stream", false);
     a->wants_usage =
         wl_json_opt_bool(json_object_get(root, "stream_options"), "include_usage", false);
@@ -285,13 +354,24 @@ static void begin_answer(struct http_exchange *exchange, const json_t *root, boo
     }
 }
 
+// Numbers, or (encoding_format) the bytes of three floats.
+static json_t *vector(bool is_base64) {
+    return is_base64 ? json_string("AACAPgAAAL8AAAA+") : json_pack("[f,f,f]", 0.25, -0.5, 0.125);
+}
+
 static void embed(struct http_exchange *exchange, const json_t *root) {
     const char *last;
     long n = n_of_request(root, &last);
-    reply_json(exchange, json_pack("{s:s, s:[{s:s, s:i, s:[f,f,f]}], s:s, s:{s:I, s:I}}", "object",
-                                   "list", "data", "object", "embedding", "index", 0, "embedding",
-                                   0.25, -0.5, 0.125, "model", "stub", "usage", "prompt_tokens",
-                                   (json_int_t)n, "total_tokens", (json_int_t)n));
+    size_t n_texts = json_array_size(json_object_get(root, "input"));
+    bool is_base64 = strcmp(wl_json_opt_string(root, "encoding_format", ""), "base64") == 0;
+    json_t *list = json_array();
+    for (size_t i = 0; i < (n_texts ? n_texts : 1); i++) {
+        json_array_append_new(list, json_pack("{s:s, s:i, s:o}", "object", "embedding", "index",
+                                              (int)i, "embedding", vector(is_base64)));
+    }
+    reply_json(exchange, json_pack("{s:s, s:o, s:s, s:{s:I, s:I}}", "object", "list", "data", list,
+                                   "model", "stub", "usage", "prompt_tokens", (json_int_t)n,
+                                   "total_tokens", (json_int_t)n));
 }
 
 static void reply_properties(struct http_exchange *exchange) {
@@ -302,10 +382,26 @@ static void reply_properties(struct http_exchange *exchange) {
 
 static void reply_counts(struct http_exchange *exchange) {
     reply_json(exchange,
-               json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "requests", (json_int_t)stub.n_requests,
-                         "running", (json_int_t)stub.n_running, "most", (json_int_t)stub.n_most,
-                         "left", (json_int_t)stub.n_left, "counts", (json_int_t)stub.n_counts,
-                         "last_body", stub.last_body));
+               json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:O?}", "requests",
+                         (json_int_t)stub.n_requests, "running", (json_int_t)stub.n_running, "most",
+                         (json_int_t)stub.n_most, "left", (json_int_t)stub.n_left, "counts",
+                         (json_int_t)stub.n_counts, "last_body", stub.last_body, "last_headers",
+                         stub.last_headers));
+}
+
+// What a client sent and what the gateway put in its place.
+static void keep_headers(struct http_exchange *exchange) {
+    static const char *const NAMES[] = {"authorization",     "x-api-key",      "content-type",
+                                        "anthropic-version", "anthropic-beta", "x-evil",
+                                        "x-request-id"};
+    json_decref(stub.last_headers);
+    stub.last_headers = json_object();
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        const char *value = http_exchange_header(exchange, NAMES[i]);
+        if (value) {
+            json_object_set_new(stub.last_headers, NAMES[i], json_string(value));
+        }
+    }
 }
 
 static void on_post(struct http_exchange *exchange, const char *path) {
@@ -322,6 +418,7 @@ static void on_post(struct http_exchange *exchange, const char *path) {
                    json_pack("{s:I}", "input_tokens", (json_int_t)n_of_request(root, &last)));
     } else {
         stub.n_requests++;
+        keep_headers(exchange);
         snprintf(stub.last_body, sizeof stub.last_body, "%.*s", (int)(n < 4000 ? n : 0), body);
         if (strcmp(path, "/v1/embeddings") == 0) {
             embed(exchange, root);
