@@ -41,11 +41,18 @@ void job_unqueue(struct job *job) {
     upstream_leave(gateway->upstream);
 }
 
+// OpenAI's clients sleep as long as Retry-After says, without a word, unless they are told not to.
+// Until tomorrow is too long for that: their users have to hear of it.
+static const double MAX_SLEEP_S = 60;
+
 static void add_retry_after(struct job *job, double seconds) {
     char text[24];
     snprintf(text, sizeof text, "%.0f", fmax(1, ceil(fmin(seconds, 86400))));
     if (job->exchange) {
         http_exchange_add_header(job->exchange, "Retry-After", text);
+        if (seconds > MAX_SLEEP_S) {
+            http_exchange_add_header(job->exchange, "X-Should-Retry", "false");
+        }
     }
 }
 
