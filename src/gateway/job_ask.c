@@ -69,11 +69,19 @@ static bool is_event_stream(const char *content_type) {
     return strncasecmp(content_type, "text/event-stream", 17) == 0;
 }
 
+// When to come again is known by who refuses.
+static void pass_back_retry_after(struct job *job, struct http_call *call) {
+    const char *after = job->status >= 400 ? http_call_header(call, "Retry-After") : NULL;
+    if (after && job->exchange) {
+        http_exchange_add_header(job->exchange, "Retry-After", after);
+    }
+}
+
 static void on_head(void *context, struct http_call *call, long status, const char *content_type) {
     struct job *job = context;
-    (void)call;
     job->state = JOB_RELAYING;
     job->status = (unsigned)status;
+    pass_back_retry_after(job, call);
     str_copy(job->reply_type, sizeof job->reply_type, content_type);
     job->is_sse = status == 200 && is_event_stream(content_type);
     if (job->is_sse) {
