@@ -6,7 +6,7 @@
 //   prompt=30     ms before the first           die=3       cut the connection after so many
 //   status=500    an error in this form         garbage     an answer that is no JSON
 //   exit=3        the whole server ends then    silent      no answer at all
-//   times=2       only so many errors of status=, then answers
+//   times=2       only so many errors of status=, then answers (they all have Retry-After: 1)
 //   tool=NAME     a call of this tool instead of words, its arguments have the words
 //
 // A prompt has a token for each word, and 85 for each picture. GET /stub tells what it has seen.
@@ -306,8 +306,8 @@ static long limit_of(const json_t *root) {
 
 // The status of an error that is wanted; 0: none, or there were enough of them.
 static long wanted_error(const char *text) {
-    long status = number_after(text, "status=", 0);
-    if (status && stub.n_errors++ >= number_after(text, "times=", 1 << 30)) {
+    long status = number_after(text, "status=", 0), n_times = number_after(text, "times=", -1);
+    if (n_times >= 0 && stub.n_errors++ == n_times) {
         stub.n_errors = 0;
         return 0;
     }
@@ -323,6 +323,7 @@ static void begin_answer(struct http_exchange *exchange, const json_t *root, boo
     long status = wanted_error(last);
     if (status || strstr(last, "garbage") || strstr(last, "silent")) {
         if (status) {
+            http_exchange_add_header(exchange, "Retry-After", "1");
             reply(exchange, (unsigned)status,
                   "{\"error\":{\"message\":\"as asked\",\"type\":\"stub\",\"code\":1}}");
         } else if (strstr(last, "garbage")) {
