@@ -242,6 +242,38 @@ test_second_run_is_quick() {
     fi
 }
 
+# ---- the client for a test -------------------------------------------------------------------------------------------
+
+# npm_that CODE: a folder with an npm that does as if it had fetched, and ends so; its calls are counted in its log.
+npm_that() {
+    local bin=$WORK/npm-$1
+    mkdir -p "$bin"
+    printf '#!/bin/sh\necho "$*" >>"%s/log"\nmkdir -p node_modules/openai\nexit %s\n' "$bin" "$1" >"$bin/npm"
+    chmod +x "$bin/npm"
+    printf '%s' "$bin"
+}
+
+test_client() {
+    local dir=$WORK/client good bad said
+    copy "$dir"
+    mkdir -p "$dir/tests" "$dir/.deps"
+    cp -r "$SOURCE/tests/client" "$dir/tests/client"
+    good=$(npm_that 0)
+    bad=$(npm_that 1)
+    said=$(PATH=$bad:$PATH inside "$dir" fetch_client; echo "code $?")
+    like "without a network the client is only missed" "its test .* will skip" "$said"
+    like "which is no failure" "^code 0" "$said"
+    [ ! -e "$dir/.deps/node" ] || not_ok "nothing half-made is left"
+    is "npm fetches it without a word" "" "$(PATH=$good:$PATH inside "$dir" fetch_client)"
+    is "into the private folder" openai "$(ls "$dir/.deps/node/node_modules")"
+    PATH=$good:$PATH inside "$dir" fetch_client
+    is "once" 1 "$(wc -l <"$good/log")"
+    like "and runs nothing of it" "--ignore-scripts" "$(cat "$good/log")"
+    echo '{}' >"$dir/tests/client/package-lock.json"
+    PATH=$good:$PATH inside "$dir" fetch_client
+    is "another version is fetched anew" 2 "$(wc -l <"$good/log")"
+}
+
 # ---- other systems ---------------------------------------------------------------------------------------------------
 
 # A PATH with the usual tools, but without apt, dpkg, pkg-config and compilers.
@@ -299,6 +331,8 @@ test_versions() {
 test_no_host_names() {
     local found pattern
     git -C "$SOURCE" rev-parse --git-dir >/dev/null 2>&1 || return 0
+    is "the client's lock file has hashes and no addresses" "1 0" \
+        "$(grep -c '"integrity"' "$SOURCE/tests/client/package-lock.json") $(grep -c '"resolved"' "$SOURCE/tests/client/package-lock.json")"
     pattern='://(deb|ftp|archive|snapshot|security|http)\.(debian|ubuntu|raspberrypi|raspbian)\.'
     found=$(git -C "$SOURCE" grep -nIE "$pattern" -- . || true)
     is "no tracked file names a package archive" "" "$found"
@@ -321,6 +355,7 @@ test_stamps
 test_old_stamps_go
 test_damaged_download
 test_second_run_is_quick
+test_client
 test_no_apt
 test_no_apt_but_complete
 test_versions
