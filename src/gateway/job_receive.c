@@ -76,6 +76,17 @@ static bool has_room(struct job *job) {
     return true;
 }
 
+// Nothing is unpacked here: a few bytes could become very many.
+static void refuse_packed(struct job *job) {
+    const char *coding = http_exchange_header(job->exchange, "Content-Encoding");
+    if (coding && coding[0] && strcasecmp(coding, "identity") != 0) {
+        job_refuse(job, LEDGER_REFUSED, 415, "unsupported_content_encoding", NULL,
+                   "expected a request that is not packed, found Content-Encoding '%.40s'; send it "
+                   "without",
+                   coding);
+    }
+}
+
 void job_receive(struct gateway *gateway, struct http_exchange *exchange) {
     bool is_path_known;
     const struct route *route =
@@ -90,10 +101,14 @@ void job_receive(struct gateway *gateway, struct http_exchange *exchange) {
     struct job *job = new_job(gateway, exchange, route, account);
     if (job) {
         job->is_canary = is_canary;
-        has_room(job);
+        if (has_room(job)) {
+            refuse_packed(job);
+        }
     }
 }
 
 void job_receive_body(struct job *job) {
-    job_prepare(job);
+    if (job->state == JOB_RECEIVING) { // else it was refused by its headers
+        job_prepare(job);
+    }
 }
