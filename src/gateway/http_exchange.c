@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "base/str.h"
@@ -163,8 +164,38 @@ static uint64_t stated_length(struct http_exchange *exchange) {
     return text && str_parse_u64(text, &n) ? n : 0;
 }
 
+static enum MHD_Result count_ends(void *context, enum MHD_ValueKind kind, const char *name,
+                                  const char *value) {
+    int *n_ends = context;
+    (void)kind;
+    (void)value;
+    *n_ends += strcasecmp(name, "Content-Length") == 0;
+    *n_ends += strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+// A proxy in front of us may believe the other one, and see another request than we do (RFC 9112,
+// 6.3: such a request ought to be refused).
+static bool is_end_told_twice(struct http_exchange *exchange) {
+    int n_ends = 0;
+    MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, count_ends, &n_ends);
+    return n_ends > 1;
+}
+
+static enum MHD_Result refuse_framing(struct http_exchange *exchange) {
+    struct buf body;
+    buf_init(&body, 256);
+    buf_puts(&body, "expected Content-Length or Transfer-Encoding once, found more of them\n");
+    http_exchange_add_header(exchange, "Connection", "close");
+    http_reply(exchange, 400, "text/plain", &body);
+    return queue(exchange);
+}
+
 static enum MHD_Result take_headers(struct http_exchange *exchange) {
     struct http_server *server = exchange->server;
+    if (is_end_told_twice(exchange)) {
+        return refuse_framing(exchange);
+    }
     if (stated_length(exchange) > server->limits.body_bytes) {
         http_exchange_add_header(exchange, "Connection", "close");
         server->handlers->on_too_large(server->context, exchange);
