@@ -14,7 +14,10 @@ BODY=$(chat 'tokens=2')
 raw() {
     STATUS=''
     { exec 3<>"/dev/tcp/127.0.0.1/${GATEWAY##*:}"; } 2>/dev/null || return
-    printf '%b' "$@" >&3 2>/dev/null
+    (
+        trap '' PIPE # who is refused early is not listened to any more
+        printf '%b' "$@" >&3 2>/dev/null
+    )
     timeout 5 cat <&3 >"$OUT" 2>/dev/null
     exec 3>&-
     STATUS=$(sed -n '1s/^HTTP[^ ]* \([0-9]*\).*/\1/p' "$OUT")
