@@ -76,6 +76,20 @@ static bool has_room(struct job *job) {
     return true;
 }
 
+// Any page on the internet can have its visitor's browser post to this machine. It would not see
+// the answer, but the energy would be spent. Browsers tell; a page that has a key has been invited.
+static bool is_invited(struct job *job) {
+    const char *site = http_exchange_header(job->exchange, "Sec-Fetch-Site");
+    if (job->account != &job->gateway->accounts.everybody || !site ||
+        strcasecmp(site, "cross-site") != 0) {
+        return true;
+    }
+    job_refuse(job, LEDGER_REFUSED, 403, "cross_site", NULL,
+               "a page of another site may not ask a gateway that needs no keys; start it with "
+               "--keys");
+    return false;
+}
+
 // Nothing is unpacked here: a few bytes could become very many.
 static void refuse_packed(struct job *job) {
     const char *coding = http_exchange_header(job->exchange, "Content-Encoding");
@@ -101,7 +115,7 @@ void job_receive(struct gateway *gateway, struct http_exchange *exchange) {
     struct job *job = new_job(gateway, exchange, route, account);
     if (job) {
         job->is_canary = is_canary;
-        if (has_room(job)) {
+        if (has_room(job) && is_invited(job)) {
             refuse_packed(job);
         }
     }

@@ -52,6 +52,13 @@ expect_status 'HEAD of what is no page' 405
 fetch $CHAT -X OPTIONS -H 'Origin: http://elsewhere.example' -H 'Access-Control-Request-Method: POST'
 expect_status 'pages of other sites may not ask: no CORS' 405
 ok 'and are told nothing else' sh -c '! grep -qi "^Access-Control" headers'
+before=$(stub_count requests)
+ask $CHAT "$BODY" -H 'Content-Type: text/plain' -H 'Origin: http://elsewhere.example' -H 'Sec-Fetch-Site: cross-site'
+expect_status 'what a browser sends without asking first spends nothing either' 403
+expect_answer 'and is told why' '.error.code == "cross_site"'
+ok 'nothing of it is begun' test "$(stub_count requests)" = "$before"
+ask $CHAT "$BODY" -H 'Origin: http://127.0.0.1' -H 'Sec-Fetch-Site: same-origin'
+expect_status 'pages of our own site may ask' 200
 
 # ---- versions and connections ----
 ask $CHAT "$BODY" --http1.0
