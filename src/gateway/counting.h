@@ -20,15 +20,19 @@ struct counting_options {
     struct gateway_worker *worker; // for our own engine
     // For servers that cannot count: the GGUF file of a model, by the name in the request; false:
     // not known. NULL: never known. (Ollama's blobs, a file named by the user.)
-    bool (*find_model)(void *context, const char *model, char *path, size_t path_size,
-                       char *mmproj, size_t mmproj_size);
+    bool (*find_model)(void *context, const char *model, char *path, size_t path_size, char *mmproj,
+                       size_t mmproj_size);
     void *context;
 };
 enum wl_status counting_open(const struct counting_options *options, struct counting **out,
                              struct wl_err *err);
-void counting_close(struct counting *counting); // NULL is fine; calls that run are cancelled
+// NULL is fine; calls that run are cancelled. Before the worker, the upstream and the client are
+// closed; the loop must run once more before its memory is gone.
+void counting_close(struct counting *counting);
 
-// Whether a count can be had for this model now (else count_start ends with UNSUPPORTED).
+// Whether a count can be had for this model now (else count_start ends with UNSUPPORTED). A single
+// request may still be UNSUPPORTED: pictures for an old vLLM; for our own engine tools, thoughts,
+// and chat templates that it would not write exactly (docs/protocol.md).
 bool counting_can(const struct counting *counting, const char *model);
 
 // The tokens of the request as it stands now: messages with template and pictures, or the prompts'

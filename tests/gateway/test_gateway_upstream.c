@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "gateway/upstream.h"
@@ -418,6 +419,94 @@ static void test_our_own(void **state) {
     close_own(&o);
 }
 
+// What /proc/<pid>/<name> has, its NULs as spaces.
+static const char *read_proc(pid_t pid, const char *name) {
+    static char text[65536];
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    FILE *file = fopen(path, "r");
+    size_t n = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    text[n] = '\0';
+    for (size_t i = 0; i < n; i++) {
+        text[i] = text[i] ? text[i] : ' ';
+    }
+    if (file) {
+        fclose(file);
+    }
+    return text;
+}
+
+static void test_what_it_is_started_with(void **state) {
+    static const char *const MORE[] = {"--timeout", "77", NULL};
+    static const char *const PARTS[] = {
+        " --alias tiny ",           " --parallel 2 ",      " --ctx-size 2048 ",
+        " --cache-ram 0 ",          " --threads 1 ",       " --mmproj ",
+        " --image-max-tokens 128 ", " --flash-attn auto ", " --cache-type-k f16 ",
+        " --load-mode mmap ",       " --timeout 77 "};
+    struct own o;
+    (void)state;
+    if (!real_server_find(&o.real)) {
+        skip();
+    }
+    o.real.settings.more_args = MORE;
+    open_bench(&o.b);
+    open_upstream(&o.b, NULL, NULL, &o.real.settings);
+    wait_for(&o.b, UPSTREAM_UP);
+    assert_non_null(strstr(read_proc(o.b.facts.pid, "environ"), " OMP_WAIT_POLICY=passive "));
+    const char *line = read_proc(o.b.facts.pid, "cmdline");
+    for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
+        if (!strstr(line, PARTS[i])) {
+            fail_msg("'%s' is not in: %s", PARTS[i], line);
+        }
+    }
+    assert_null(strstr(line, "--image-min-tokens"));
+    assert_null(strstr(line, "--threads-batch"));
+    close_own(&o);
+}
+
+// In a process of its own, which then waits to be killed.
+static void run_gateway(struct own *o, int fd) {
+    open_bench(&o->b);
+    open_upstream(&o->b, NULL, NULL, &o->real.settings);
+    wait_for(&o->b, UPSTREAM_UP);
+    if (write(fd, &o->b.facts.pid, sizeof o->b.facts.pid) > 0) {
+        pause();
+    }
+    _exit(0);
+}
+
+static bool is_alive(pid_t pid) {
+    const char *stat = read_proc(pid, "stat"), *end = strrchr(stat, ')');
+    return end && end[2] != 'Z' && end[2] != 'X';
+}
+
+static void test_it_dies_with_the_gateway(void **state) {
+    struct own o;
+    int fds[2];
+    pid_t server = 0;
+    (void)state;
+    if (!real_server_find(&o.real)) {
+        skip();
+    }
+    assert_int_equal(pipe(fds), 0);
+    pid_t gateway = fork();
+    if (gateway == 0) {
+        run_gateway(&o, fds[1]);
+    }
+    assert_int_equal(read(fds[0], &server, sizeof server), sizeof server);
+    assert_true(is_alive(server));
+    kill(gateway, SIGKILL);
+    waitpid(gateway, NULL, 0);
+    for (int i = 0; i < 300 && is_alive(server); i++) {
+        usleep(10000);
+    }
+    assert_false(is_alive(server));
+    close(fds[0]);
+    close(fds[1]);
+    unlink(o.real.socket); // nobody was left to do it
+    rmdir(o.real.folder);
+}
+
 static void test_a_killed_one_comes_back(void **state) {
     struct own o;
     (void)state;
@@ -625,6 +714,8 @@ int main(void) {
         cmocka_unit_test(test_bad_addresses),
         cmocka_unit_test(test_the_words_of_the_dead),
         cmocka_unit_test(test_our_own),
+        cmocka_unit_test(test_what_it_is_started_with),
+        cmocka_unit_test(test_it_dies_with_the_gateway),
         cmocka_unit_test(test_a_killed_one_comes_back),
         cmocka_unit_test(test_a_model_that_does_not_load),
         cmocka_unit_test(test_sleep_and_waking),
