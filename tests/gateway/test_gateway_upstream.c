@@ -98,6 +98,19 @@ static void wait_for(struct bench *b, enum upstream_health health) {
     } while (b->facts.health != health);
 }
 
+// Until it is down for this reason.
+static void wait_for_problem(struct bench *b, const char *words) {
+    int64_t start_ns = os_now_ns();
+    do {
+        loop_run_for(&b->loop, 10);
+        upstream_facts(b->upstream, &b->facts);
+        if (os_now_ns() - start_ns > 10000000000) {
+            fail_msg("'%s' is not the problem: %s", words, b->facts.problem);
+        }
+    } while (!strstr(b->facts.problem, words));
+    assert_int_equal(b->facts.health, UPSTREAM_DOWN);
+}
+
 static void open_stub(struct bench *b, const struct stub_answer *answers) {
     open_bench(b);
     assert_true(stub_open(&b->stub, &b->loop, 0, answers));
@@ -127,7 +140,7 @@ static void test_a_llama_server(void **state) {
     assert_null(upstream_headers(b.upstream)[0]);
     int n = b.stub.n_requests;
     loop_run_for(&b.loop, 350);
-    assert_in_range(b.stub.n_requests - n, 2, 4); // one request for each look
+    assert_in_range(b.stub.n_requests - n, 1, 4); // one request for each look
     assert_string_equal(b.stub.last_path, "/health");
     assert_int_equal(b.n_changes, 1);
     close_bench(&b);
@@ -177,10 +190,7 @@ static void test_a_key_is_sent(void **state) {
     open_bench(&b);
     assert_true(stub_open(&b.stub, &b.loop, 0, NO));
     open_upstream(&b, b.stub.url, "secret", NULL);
-    loop_run_for(&b.loop, 100);
-    upstream_facts(b.upstream, &b.facts);
-    assert_int_equal(b.facts.health, UPSTREAM_DOWN);
-    assert_non_null(strstr(b.facts.problem, "API key"));
+    wait_for_problem(&b, "API key");
     assert_null(strstr(b.facts.problem, "secret"));
     assert_string_equal(b.stub.last_key, "Bearer secret");
     assert_string_equal(upstream_headers(b.upstream)[0], "Authorization: Bearer secret");
@@ -220,11 +230,8 @@ static void test_garbage(void **state) {
     for (size_t i = 0; i < sizeof GARBAGE / sizeof *GARBAGE; i++) {
         const struct stub_answer answers[] = {{NULL, 200, GARBAGE[i]}};
         open_stub(&b, answers);
-        loop_run_for(&b.loop, 80);
-        upstream_facts(b.upstream, &b.facts);
-        assert_int_equal(b.facts.health, UPSTREAM_DOWN);
+        wait_for_problem(&b, "/v1/models");
         assert_int_equal(b.facts.kind, UPSTREAM_UNKNOWN);
-        assert_non_null(strstr(b.facts.problem, "/v1/models"));
         close_bench(&b);
     }
 }
@@ -256,10 +263,7 @@ static void test_too_long_an_answer(void **state) {
     memcpy(text + (2 << 20) - 2, "}", 2);
     const struct stub_answer answers[] = {{NULL, 200, text}};
     open_stub(&b, answers);
-    loop_run_for(&b.loop, 200);
-    upstream_facts(b.upstream, &b.facts);
-    assert_int_equal(b.facts.health, UPSTREAM_DOWN);
-    assert_non_null(strstr(b.facts.problem, "too much"));
+    wait_for_problem(&b, "too much");
     close_bench(&b);
     free(text);
 }
@@ -269,10 +273,14 @@ static void test_silence(void **state) {
     (void)state;
     open_stub(&b, STUB_LLAMA);
     b.stub.is_silent = true;
-    loop_run_for(&b.loop, 100);
+    wait_for_problem(&b, "does not answer");
+    b.stub.is_silent = false;
+    wait_for(&b, UPSTREAM_UP);
+    b.stub.is_silent = true;
+    loop_run_for(&b.loop, 600); // late is not gone
     upstream_facts(b.upstream, &b.facts);
-    assert_int_equal(b.facts.health, UPSTREAM_DOWN); // and stays in it while it waits
-    wait_for(&b, UPSTREAM_DOWN);
+    assert_int_equal(b.facts.health, UPSTREAM_UP);
+    wait_for_problem(&b, "does not answer");
     close_bench(&b);
 }
 
@@ -289,10 +297,7 @@ static void test_one_that_comes_and_goes(void **state) {
     http_server_close(stub.server);
     loop_run_for(&b.loop, 20);
     open_upstream(&b, url, NULL, NULL);
-    loop_run_for(&b.loop, 200);
-    upstream_facts(b.upstream, &b.facts);
-    assert_int_equal(b.facts.health, UPSTREAM_DOWN);
-    assert_non_null(strstr(b.facts.problem, "cannot be reached"));
+    wait_for_problem(&b, "cannot be reached");
     assert_true(stub_open(&b.stub, &b.loop, port, STUB_LLAMA));
     wait_for(&b, UPSTREAM_UP);
     int64_t since_ns = b.facts.since_ns;
@@ -300,9 +305,7 @@ static void test_one_that_comes_and_goes(void **state) {
     http_server_close(b.stub.server);
     loop_run_for(&b.loop, 20);
     upstream_suspect(b.upstream);
-    loop_run_for(&b.loop, 40); // at once
-    upstream_facts(b.upstream, &b.facts);
-    assert_int_equal(b.facts.health, UPSTREAM_DOWN);
+    wait_for(&b, UPSTREAM_DOWN);
     assert_true(b.facts.since_ns > since_ns);
     assert_true(stub_open(&b.stub, &b.loop, port, STUB_OLLAMA));
     wait_for(&b, UPSTREAM_UP);
@@ -517,9 +520,11 @@ static void test_a_killed_one_comes_back(void **state) {
     pid_t pid = o.b.facts.pid;
     for (int i = 1; i <= 2; i++) {
         kill(pid, SIGKILL);
-        wait_for(&o.b, UPSTREAM_DOWN);
-        assert_non_null(strstr(o.b.facts.problem, "signal 9"));
-        assert_int_equal(o.b.facts.pid, 0);
+        do {
+            loop_run_for(&o.b.loop, 10);
+            upstream_facts(o.b.upstream, &o.b.facts);
+        } while (o.b.facts.n_deaths < (uint64_t)i);
+        assert_non_null(strstr(o.b.lines, "killed by signal 9"));
         wait_for(&o.b, UPSTREAM_UP);
         assert_int_not_equal(o.b.facts.pid, pid);
         assert_int_equal(o.b.facts.n_deaths, i);
