@@ -95,5 +95,7 @@ void job_receive(struct gateway *gateway, struct http_exchange *exchange) {
 }
 
 void job_receive_body(struct job *job) {
-    job_prepare(job);
+    if (job->state == JOB_RECEIVING) {
+        job_prepare(job);
+    }
 }

@@ -50,6 +50,7 @@ ok 'what cannot be written down is not begun' until_ok 60 is_full
 ok 'and it says why' jq -e '.error.code == "ledger_failing"' full.json
 fetch /metrics
 expect_grep 'an alert can be made of it' 'wattlaw_ledger_failing 1'
+ok 'what was refused goes no further' sh -c "! grep -E 'answered.*ledger cannot' gateway.log"
 kill -9 "$GATEWAY_PID"
 wait "$GATEWAY_PID" 2>/dev/null
 GATEWAY_PID=''
@@ -81,7 +82,7 @@ cat >canary.jsonl <<'JSON'
 {"id": "right", "prompt": "tokens=2", "reference": "word0 word1", "scorer": "exact"}
 {"id": "wrong", "prompt": "tokens=3", "reference": "word0", "scorer": "exact"}
 JSON
-start_gateway --upstream "$STUB" --canary canary.jsonl --canary-every 2s --canary-floor 0.99 --canary-max-wh 100 --keep-text
+start_gateway --upstream "$STUB" --canary canary.jsonl --canary-every 2s --canary-floor 0.8 --canary-max-wh 100 --keep-text
 has_run() { curl -s "$GATEWAY/metrics" | grep 'wattlaw_canary_accuracy_ratio 0.5'; }
 ok 'canaries are asked while nobody else is there' until_ok 20 has_run
 fetch /metrics
