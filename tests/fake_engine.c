@@ -355,6 +355,10 @@ static void serve_vision(const json_t *body) {
 
 static void serve_counter(const json_t *body) {
     unload();
+    if (!*wl_json_opt_string(body, "mmproj", "")) {
+        send_json(ENGINE_RESULT, json_object());
+        return;
+    }
     take_encoder(body, !*wl_json_opt_string(body, "model", ""));
     send_json(ENGINE_RESULT, json_pack("{s:o}", "vision", vision_json()));
 }
@@ -364,12 +368,30 @@ static struct fake_picture size_of(const json_t *size) {
                                  (uint32_t)json_integer_value(json_array_get(size, 1))};
 }
 
+// A token for each byte of the contents, and ten for each image.
+static void count_prompt(const json_t *body) {
+    const json_t *messages = json_object_get(body, "messages");
+    size_t n = strlen(wl_json_opt_string(body, "text", ""));
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        n += strlen(wl_json_opt_string(json_array_get(messages, i), "content", ""));
+    }
+    n += 10 * json_array_size(json_object_get(body, "sizes"));
+    json_int_t told = fault == FAULT_huge_count ? (json_int_t)1 << 40 : (json_int_t)n;
+    send_json(ENGINE_RESULT, fault == FAULT_short_counts ? json_pack("{s:s}", "n_tokens", "7")
+                                                         : json_pack("{s:I}", "n_tokens", told));
+}
+
 static void serve_count(const json_t *body) {
     const json_t *sizes = json_object_get(body, "sizes");
     json_t *counts = json_array();
     if (fault == FAULT_crash_in_count) {
         fprintf(stderr, "fake.c:13: GGML_ASSERT(nx > 0) failed\n");
         abort();
+    }
+    if (json_object_get(body, "messages") || json_object_get(body, "text")) {
+        json_decref(counts);
+        count_prompt(body);
+        return;
     }
     if (!encoder.is_loaded) {
         json_decref(counts);

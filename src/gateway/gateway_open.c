@@ -43,6 +43,9 @@ static void on_upstream_change(void *context) {
               "model server (%s): %s%s%s%s%s", upstream_kind_name(facts.kind),
               upstream_health_name(facts.health), facts.model[0] ? ", model " : "", facts.model,
               facts.problem[0] ? ": " : "", facts.problem);
+    if (gateway->pictures) {
+        pictures_forget_costs(gateway->pictures); // it may be another model now
+    }
     job_queue_run(gateway);
 }
 

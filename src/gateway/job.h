@@ -41,7 +41,8 @@ struct job {
 
     // What is asked.
     struct openai_request request;
-    bool is_read; // `request` is filled
+    bool is_read;          // `request` is filled
+    bool waits_for_server; // to be counted; `prepare` goes on when it is up
     bool is_canary;
     struct buf body; // where it differs from what came
     struct request_limits limits;
@@ -98,6 +99,7 @@ const char *job_secret(struct http_exchange *exchange);
 // ---- prepare (job_prepare.c) ----
 
 void job_prepare(struct job *job);
+void job_prepare_on(struct job *job); // the model server is up
 
 // ---- queue (job_queue.c) ----
 

@@ -269,6 +269,12 @@ static void prepare_opaque(struct job *job) {
     }
 }
 
+static bool is_server_up(const struct job *job) {
+    struct upstream_facts facts;
+    upstream_facts(job->gateway->upstream, &facts);
+    return facts.health == UPSTREAM_UP;
+}
+
 static void prepare_generate(struct job *job) {
     size_t n;
     const char *text = http_exchange_body(job->exchange, &n);
@@ -282,6 +288,16 @@ static void prepare_generate(struct job *job) {
     if (!take_model(job, job->request.model)) {
         return;
     }
+    job->waits_for_server = job->request.n_images > 0 || needs_count(job);
+    if (job->waits_for_server && !is_server_up(job)) {
+        job_enqueue(job);
+    } else {
+        job_prepare_on(job);
+    }
+}
+
+void job_prepare_on(struct job *job) {
+    job->waits_for_server = false;
     if (job->request.n_images > 0) {
         prepare_pictures(job);
     } else {

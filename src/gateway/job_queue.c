@@ -85,6 +85,11 @@ static void refuse_exhausted(struct job *job, const struct budget_verdict *verdi
 
 // Granted: on its way. False while it has to go on waiting.
 static bool try_send(struct job *job) {
+    if (job->waits_for_server) {
+        job_unqueue(job);
+        job_prepare_on(job);
+        return true;
+    }
     struct budget_verdict verdict = budget_ask(&job->account->budget, job->need,
                                                os_wall_ns() / 1000000000, gateway_day_offset_s());
     if (verdict.answer == BUDGET_WAIT) {

@@ -135,7 +135,7 @@ static void on_own_death(struct upstream *upstream, int wait_status) {
 static void on_death(void *context, int wait_status) {
     struct upstream *upstream = context;
     struct upstream_own *own = upstream->own;
-    bool is_asleep = own->ending == ENDING_TO_SLEEP && upstream->n_requests == 0;
+    bool is_asleep = upstream->facts.health == UPSTREAM_ASLEEP; // else it was woken meanwhile
     upstream_stop_looking(upstream);
     upstream->facts.pid = 0;
     upstream_socket_remove(own->settings.socket_path); // llama-server leaves it there
@@ -160,10 +160,14 @@ static void fall_asleep(struct upstream *upstream) {
     upstream_process_stop(own->process);
 }
 
+static void wait_for_idle(struct upstream *upstream);
+
 static void on_idle(uv_timer_t *timer) {
     struct upstream *upstream = timer->data;
     if (upstream->n_requests == 0 && upstream->facts.health == UPSTREAM_UP) {
         fall_asleep(upstream);
+    } else {
+        wait_for_idle(upstream);
     }
 }
 

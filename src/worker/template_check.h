@@ -1,6 +1,7 @@
 // Whether libllama writes the messages as the model's own chat template does. libllama does not run
-// the template: it recognises the family and writes the family's plain form. What a template does
-// beyond that would make a count wrong, so it is refused. PURE.
+// the template: it recognises the family and writes the family's plain form. Families that were
+// compared with a server are accepted; what a template does beyond the plain form would make a
+// count wrong, so it is refused. PURE.
 #ifndef WATTLAW_WORKER_TEMPLATE_CHECK_H
 #define WATTLAW_WORKER_TEMPLATE_CHECK_H
 

@@ -71,7 +71,7 @@ ok 'nothing runs any more' test "$(stub_count running)" = 0
 
 # ---- the ledger ----
 fetch /v1/energy
-expect_answer 'all of it is in the ledger' '.by_model | map(.n_requests) | add == 13'
+expect_answer 'all of it is in the ledger' '.by_model | map(.requests) | add == 13'
 ask /v1/chat/completions "$(chat 'tokens=1')"
 id=$(sed -n 's/^X-Request-Id: \(.*\)\r/\1/p' headers)
 ask /v1/feedback "{\"id\":\"$id\",\"score\":1,\"note\":\"fine\"}"

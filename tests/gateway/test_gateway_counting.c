@@ -93,8 +93,10 @@ static void open_stub(struct bench *b, const struct stub_answer *answers) {
     wait_until_up(b);
 }
 
-// False when there is no real server. `more`: arguments of it, NULL at the end.
-static bool open_real(struct bench *b, const char *const *more, bool has_eyes) {
+// False when there is no real server. `model` NULL: the built-in one; `more`: arguments of the
+// server, NULL at the end.
+static bool open_server(struct bench *b, const char *model, const char *const *more,
+                        bool has_eyes) {
     struct real_server real;
     if (!real_server_find(&real)) {
         return false;
@@ -103,7 +105,7 @@ static bool open_real(struct bench *b, const char *const *more, bool has_eyes) {
     b->real = real;
     struct upstream_server settings = real.settings;
     settings.program = b->real.program;
-    settings.model = b->real.model;
+    settings.model = model ? model : b->real.model;
     settings.mmproj = has_eyes ? b->real.mmproj : NULL;
     settings.socket_path = b->real.socket;
     settings.n_slots = 1;
@@ -112,6 +114,14 @@ static bool open_real(struct bench *b, const char *const *more, bool has_eyes) {
     open_bench(b, NULL, &settings);
     wait_until_up(b);
     return true;
+}
+
+static bool open_real(struct bench *b, const char *const *more, bool has_eyes) {
+    return open_server(b, NULL, more, has_eyes);
+}
+
+static bool open_real_model(struct bench *b, const char *model) {
+    return open_server(b, model, NULL, false);
 }
 
 static void on_closed(void *context) {
@@ -681,6 +691,115 @@ static void test_what_our_engine_cannot_know(void **state) {
     close_bench(&b);
 }
 
+// The built-in model with another chat template of its own length.
+static bool write_with_template(const struct bench *b, const char *path, const char *text) {
+    static const char KEY[] = "tokenizer.chat_template";
+    struct buf file;
+    struct wl_err err;
+    buf_init(&file, 1 << 24);
+    bool is_done = false;
+    if (os_slurp(b->real.model, &file, &err) == WL_OK) {
+        char *key = memmem(file.data, file.len, KEY, sizeof KEY - 1);
+        char *length = key + sizeof KEY - 1 + 4; // behind the type
+        uint64_t n;
+        memcpy(&n, length, sizeof n);
+        assert_true(strlen(text) + 4 <= n);
+        memset(length + 8, ' ', n);
+        memcpy(length + 8, text, strlen(text));
+        memcpy(length + 8 + strlen(text), "{#", 2); // what is left is a remark
+        memcpy(length + 8 + n - 2, "#}", 2);
+        is_done = os_write_atomic(path, file.data, file.len, &err) == WL_OK;
+    }
+    buf_release(&file);
+    return is_done;
+}
+
+#define SYSTEM(text) "{\"role\":\"system\",\"content\":\"" text "\"}"
+#define USER(text) "{\"role\":\"user\",\"content\":\"" text "\"}"
+#define MODEL(text) "{\"role\":\"assistant\",\"content\":\"" text "\"}"
+#define ASK(messages) "{\"max_tokens\":1,\"messages\":[" messages "]}"
+
+static const char CHATML[] =
+    "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + "
+    "'\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}";
+
+// Which of these messages are counted under which template, and then as a server counts them.
+static const struct {
+    const char *text; // of the template; CHATML is in front of those that begin with "+"
+    const char *request;
+    const char *words; // of the refusal; NULL: the same number
+} TEMPLATES[] = {
+    {"{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ "
+     "'<|im_start|>system\\nYou are a helpful AI assistant<|im_end|>\\n' }}{% endif "
+     "%}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+     "'\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+     ASK(SYSTEM("Be short.") "," USER("Hello")), NULL},
+    {"{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ "
+     "'<|im_start|>system\\nYou are a helpful AI assistant<|im_end|>\\n' }}{% endif "
+     "%}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+     "'\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+     ASK(USER("Hello")), "system message of its own"},
+    {"{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\\n\\n' + "
+     "m['content'] | trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ "
+     "'<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}",
+     ASK(SYSTEM(" Be short.\\n") "," USER("Hello ") "," MODEL("Yes?") "," USER(" Why")), NULL},
+    {"{% for m in messages %}{{ bos_token + '<|start_header_id|>' + m['role'] + "
+     "'<|end_header_id|>\\n\\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}",
+     ASK(USER("Hello")), "the first token itself"},
+    {"{% for m in messages %}{% if m['role'] == 'assistant' %}{% set role = 'model' %}{% else "
+     "%}{% set role = m['role'] %}{% endif %}{{ '<start_of_turn>' + role + '\\n' + m['content'] | "
+     "trim + '<end_of_turn>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ "
+     "'<start_of_turn>model\\n' }}{% endif %}",
+     ASK(USER(" Hello ") "," MODEL("Yes?") "," USER("Why")), NULL},
+    {"{{ '<start_of_turn>' + '<end_of_turn>' }}", ASK(SYSTEM("x") "," USER("y")),
+     "no system messages"},
+    {"+{% endif %}", ASK(USER(" Hello ") "," MODEL("Yes\\n") "," USER("Why")), NULL},
+    {"+{% endif %}{# trim #}", ASK(USER(" Hello ")), "white space"},
+    {"+{{ '<think>\\n' }}{% endif %}", ASK(USER("Hello")), "begin the answer with a thought"},
+    {"+{% if enable_thinking is false %}{{ '<think></think>' }}{% else %}{{ '<think>' }}{% endif "
+     "%}{% endif %}",
+     ASK(USER("Hello")), "begin the answer with a thought"},
+    {"+{% endif %}{# <think> #}", ASK(USER("Hello") "," MODEL("<think>x</think>y") "," USER("Why")),
+     "thought"},
+    {"+{% endif %}{# strftime_now #}", ASK(USER("Hello")), "writes the date"},
+    {"{% for m in messages %}{{ '[INST] ' + m['content'] + ' [/INST]' }}{% endfor %}",
+     ASK(USER("Hello")), "has not been compared"}};
+enum { N_TEMPLATES = sizeof TEMPLATES / sizeof *TEMPLATES };
+
+static void test_templates(void **state) {
+    (void)state;
+    if (!has_engine()) {
+        skip();
+    }
+    for (int i = 0; i < N_TEMPLATES; i++) {
+        struct bench b;
+        char path[] = "/tmp/wattlaw-template-XXXXXX", text[1024];
+        bool has_chatml = TEMPLATES[i].text[0] == '+';
+        int64_t n = 0;
+        close(mkstemp(path));
+        snprintf(text, sizeof text, "%s%s", has_chatml ? CHATML : "",
+                 TEMPLATES[i].text + has_chatml);
+        assert_true(open_fallback(&b, STUB_OTHER));
+        assert_true(write_with_template(&b, path, text));
+        snprintf(b.real.model, sizeof b.real.model, "%s", path);
+        if (TEMPLATES[i].words) {
+            expect_no(&b, OPENAI_CHAT, TEMPLATES[i].request, WL_UNSUPPORTED, TEMPLATES[i].words);
+        } else {
+            n = count(&b, OPENAI_CHAT, TEMPLATES[i].request);
+            assert_int_equal(b.status, WL_OK);
+        }
+        close_bench(&b);
+        if (!TEMPLATES[i].words && open_real_model(&b, path)) {
+            expect_same(&b, OPENAI_CHAT, TEMPLATES[i].request);
+            if (b.n_tokens != n) {
+                fail_msg("%s: %d tokens instead of %d", TEMPLATES[i].text, (int)n, (int)b.n_tokens);
+            }
+            close_bench(&b);
+        }
+        unlink(path);
+    }
+}
+
 // Sends `number` to the engines that this process has started; how many.
 static int signal_engines(int number) {
     DIR *tasks = opendir("/proc/self/task");
@@ -766,6 +885,7 @@ int main(void) {
         cmocka_unit_test(test_embeddings),
         cmocka_unit_test(test_our_engine_says_the_same),
         cmocka_unit_test(test_what_our_engine_cannot_know),
+        cmocka_unit_test(test_templates),
         cmocka_unit_test(test_an_engine_that_dies),
         cmocka_unit_test(test_cancelling_at_our_engine),
     };

@@ -500,6 +500,14 @@ static void test_sleep_and_waking(void **state) {
     upstream_enter(o.b.upstream); // while it ends
     wait_for(&o.b, UPSTREAM_UP);
     assert_int_equal(o.b.facts.n_starts, 3);
+    upstream_leave(o.b.upstream);
+    wait_for(&o.b, UPSTREAM_ASLEEP);
+    upstream_enter(o.b.upstream); // who left again before it had ended
+    upstream_leave(o.b.upstream);
+    wait_for(&o.b, UPSTREAM_UP);
+    wait_for(&o.b, UPSTREAM_ASLEEP);
+    assert_int_equal(o.b.facts.n_starts, 4);
+    assert_int_equal(o.b.facts.n_deaths, 0);
     close_own(&o);
 }
 

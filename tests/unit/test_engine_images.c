@@ -250,6 +250,48 @@ static void finds_lies_about_counts(void **state) {
     }
 }
 
+static void counts_prompts(void **state) {
+    (void)state;
+    static const struct engine_message MESSAGES[] = {{"system", "abc"}, {"user", "de"}};
+    static const struct engine_image_size SIZE = {10, 10};
+    struct engine_counter_options options = {.model = "fake.gguf"};
+    struct engine_prompt prompt = {
+        .messages = MESSAGES, .n_messages = 2, .images = &SIZE, .n_images = 1};
+    struct engine *engine;
+    struct engine_vision vision = {.n_layer = 5};
+    struct wl_err err;
+    int64_t n;
+    start("none", &engine);
+    assert_int_equal(engine_open_counter(engine, &options, &vision, &err), WL_OK);
+    assert_int_equal(vision.n_layer, 0); // there is none
+    assert_int_equal(engine_count_prompt(engine, &prompt, &n, &err), WL_OK);
+    assert_int_equal(n, 15);
+    prompt = (struct engine_prompt){.text = "hello"};
+    assert_int_equal(engine_count_prompt(engine, &prompt, &n, &err), WL_OK);
+    assert_int_equal(n, 5);
+    prompt.text = "no \xff UTF-8";
+    assert_int_equal(engine_count_prompt(engine, &prompt, &n, &err), WL_INPUT);
+    assert_true(engine_is_running(engine));
+    engine_stop(engine);
+}
+
+static void finds_lies_about_prompts(void **state) {
+    (void)state;
+    static const struct lie LIES[] = {{"short_counts", WL_PROTOCOL, "'n_tokens'"},
+                                      {"huge_count", WL_PROTOCOL, "'n_tokens'"},
+                                      {"crash_in_count", WL_CRASHED, "tokens of a prompt"}};
+    for (size_t i = 0; i < sizeof LIES / sizeof LIES[0]; i++) {
+        struct engine *engine = start_loaded(LIES[i].fault);
+        struct engine_prompt prompt = {.text = "hello"};
+        struct wl_err err = {0};
+        int64_t n;
+        assert_int_equal(engine_count_prompt(engine, &prompt, &n, &err), LIES[i].status);
+        expect_words(&err, LIES[i].words);
+        assert_false(engine_is_running(engine));
+        engine_stop(engine);
+    }
+}
+
 static void finds_other_lies(void **state) {
     (void)state;
     struct engine *engine;
@@ -280,10 +322,11 @@ int main(void) {
         return 77;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(loads_an_encoder),        cmocka_unit_test(counts_images),
-        cmocka_unit_test(runs_with_images),        cmocka_unit_test(refuses_before_sending),
-        cmocka_unit_test(sends_large_images),      cmocka_unit_test(finds_lies_about_runs),
-        cmocka_unit_test(finds_lies_about_counts), cmocka_unit_test(finds_other_lies),
+        cmocka_unit_test(loads_an_encoder),         cmocka_unit_test(counts_images),
+        cmocka_unit_test(runs_with_images),         cmocka_unit_test(refuses_before_sending),
+        cmocka_unit_test(sends_large_images),       cmocka_unit_test(finds_lies_about_runs),
+        cmocka_unit_test(finds_lies_about_counts),  cmocka_unit_test(counts_prompts),
+        cmocka_unit_test(finds_lies_about_prompts), cmocka_unit_test(finds_other_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
