@@ -13,11 +13,11 @@
 
 enum {
     PROBE_MS = 5000,
-    ANSWER_MS = 5000,     // of one request of a look
-    FIRST_PAUSE_MS = 250, // to the next look at one that is not up, doubling
-    LOADING_MS = 500,     // while it loads its model
-    LOOKS_PER_FACTS = 12, // while it is up: another may have its place, or other models
-    MAX_SILENT = 2,       // looks in a row: a busy machine answers late
+    SHORTEST_ANSWER_MS = 1000, // of one request of a look; else as long as the pause between two
+    FIRST_PAUSE_MS = 250,      // to the next look at one that is not up, doubling
+    LOADING_MS = 500,          // while it loads its model
+    LOOKS_PER_FACTS = 12,      // while it is up: another may have its place, or other models
+    MAX_SILENT = 2,            // looks in a row: a busy machine answers late
     MAX_KEY_BYTES = 4096
 };
 
@@ -210,7 +210,9 @@ static void on_look(uv_timer_t *timer) {
                                              .depth = is_short ? UPSTREAM_PROBE_LIVES
                                                       : is_up  ? UPSTREAM_PROBE_FACTS
                                                                : UPSTREAM_PROBE_ALL,
-                                             .total_ms = ANSWER_MS};
+                                             .total_ms = upstream->probe_ms > SHORTEST_ANSWER_MS
+                                                             ? upstream->probe_ms
+                                                             : SHORTEST_ANSWER_MS};
     if (!upstream->probe &&
         upstream_probe_start(&options, on_answer, upstream, &upstream->probe, &err) != WL_OK) {
         upstream_set_health(upstream, UPSTREAM_DOWN, err.message);

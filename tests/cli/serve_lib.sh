@@ -28,6 +28,7 @@ until_ok() {
 }
 
 start_stub() {
+    rm -f stub.port
     "$WATTLAW_FAKE_MODEL_SERVER" "$@" >stub.port 2>stub.log &
     STUB_PID=$!
     until_ok 10 test -s stub.port || fail 'the fake model server starts' "$(cat stub.log)"
@@ -38,6 +39,7 @@ gateway_port() { sed -n 's/.*listening on http:\/\/[^ ]*:\([0-9]*\) .*/\1/p' gat
 has_port() { [ -n "$(gateway_port)" ]; }
 
 start_gateway() {
+    : >gateway.log # not the port of the one before
     "$WATTLAW" serve --port 0 --ledger "$PWD/ledger.db" "$@" >gateway.out 2>gateway.log &
     GATEWAY_PID=$!
     until_ok 15 has_port || fail 'the gateway starts' "$(cat gateway.log)"
