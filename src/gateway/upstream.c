@@ -222,16 +222,35 @@ static void on_look(uv_timer_t *timer) {
 
 // ---- requests ----
 
-void upstream_enter(struct upstream *upstream) {
-    if (upstream->n_requests++ == 0 && upstream->own) {
+// The first one wakes it; the last one lets it rest.
+static void count_in(struct upstream *upstream, size_t *n) {
+    bool is_first = upstream->n_requests + upstream->n_waiting == 0;
+    ++*n;
+    if (is_first && upstream->own) {
         upstream_own_enter(upstream);
     }
 }
 
-void upstream_leave(struct upstream *upstream) {
-    if (--upstream->n_requests == 0 && upstream->own && !upstream->is_closing) {
+static void count_out(struct upstream *upstream, size_t *n) {
+    if (--*n == 0 && upstream->own && !upstream->is_closing) {
         upstream_own_leave(upstream);
     }
+}
+
+void upstream_enter(struct upstream *upstream) {
+    count_in(upstream, &upstream->n_requests);
+}
+
+void upstream_leave(struct upstream *upstream) {
+    count_out(upstream, &upstream->n_requests);
+}
+
+void upstream_wait(struct upstream *upstream) {
+    count_in(upstream, &upstream->n_waiting);
+}
+
+void upstream_unwait(struct upstream *upstream) {
+    count_out(upstream, &upstream->n_waiting);
 }
 
 void upstream_suspect(struct upstream *upstream) {
@@ -257,6 +276,7 @@ enum wl_status upstream_change(struct upstream *upstream, const struct upstream_
 
 void upstream_facts(const struct upstream *upstream, struct upstream_facts *out) {
     *out = upstream->facts;
+    out->wants_rest = upstream->own && upstream_own_has_change(upstream);
 }
 
 const char *upstream_url(const struct upstream *upstream) {

@@ -74,6 +74,7 @@ struct upstream_facts {
     uint32_t n_ctx;                    // tokens of one slot; 0: unknown
     bool can_count;                    // input tokens, by asking it (counting.h)
     bool has_messages, has_responses;  // Anthropic's and OpenAI's newer form
+    bool wants_rest;                   // ours: a change waits until no request is there
     bool sees_images;                  // as far as it says
     pid_t pid;                         // of our own server; 0
     uint64_t n_starts, n_deaths;       // of our own server
@@ -103,6 +104,9 @@ const char *const *upstream_headers(const struct upstream *upstream);
 // unloaded one; upstream_facts and on_change tell when it is up.
 void upstream_enter(struct upstream *upstream);
 void upstream_leave(struct upstream *upstream);
+// The same for one that waits: it wakes the server and keeps it up, but lets a change be made.
+void upstream_wait(struct upstream *upstream);
+void upstream_unwait(struct upstream *upstream);
 // A request could not reach it, or it died under one: it is looked at at once.
 void upstream_suspect(struct upstream *upstream);
 // Other settings (a new profile): ours is started anew when no request is there any more, or with
