@@ -101,6 +101,13 @@ expect_grep 'one task' '^1 tasks in'
 ok 'with the answer as its reference' jq -e '.prompt == "tokens=2" and .reference == "word0 word1"' tasks.jsonl
 expect_code 0 'which eval reads' "$WATTLAW" eval --tasks tasks.jsonl --help
 
+expect_code 1 'a set time that is none' "$WATTLAW" serve --port 0 --ledger x.db --upstream "$STUB" --canary canary.jsonl --canary-at 25:00
+expect_err_grep 'is told' "canary_at.*found '25:00'"
+at=$(date -d '+1 minute' +%H:%M)
+start_gateway --upstream "$STUB" --canary canary.jsonl --canary-at "$at"
+ok "canaries at a set time ($at)" until_ok 75 has_run
+stop_gateway
+
 # Many wrong answers are below the floor.
 rm -f canary.jsonl
 for i in $(seq 12); do
