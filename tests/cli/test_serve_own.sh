@@ -63,6 +63,10 @@ fetch /health
 expect_answer 'which is no illness' '.status == "ok" and .model_server == "asleep"'
 ask /v1/chat/completions '{"messages":[{"role":"user","content":"reverse: 1 2 3"}],"max_tokens":4}'
 expect_status 'the next request wakes it' 200
+is_asleep_again() { curl -s "$GATEWAY/health" | grep asleep; }
+ok 'it sleeps again' until_ok 15 is_asleep_again
+fetch /v1/models
+expect_answer 'asking for its models wakes it, too' '.data[0].id == "builtin"'
 stop_gateway
 
 # ---- a profile ----
