@@ -249,6 +249,11 @@ static enum wl_status set_profile(const struct cli_context *context, json_t *set
     if (status != WL_OK) {
         return status;
     }
+    if (options.meters && strchr(options.meters, ',')) {
+        return wl_err_set(err, WL_USAGE,
+                          "--meters: the gateway shares the joules of one source, found '%s'",
+                          options.meters);
+    }
     json_t *profile = json_object();
     set_text(profile, "model", given.model);
     set_text(profile, "mmproj", given.mmproj);
