@@ -245,7 +245,7 @@ static void end_stream(struct job *job) {
     static const char DONE[] = "data: [DONE]\n\n";
     if (!job->is_read) {
         write_energy_comment(job);
-    } else if (job->end == LEDGER_UPSTREAM_DIED) {
+    } else if (job->end == LEDGER_UPSTREAM_DIED || job->end == LEDGER_GATEWAY_ENDED) {
         struct buf text, event;
         job_flush_held(job);
         buf_init(&text, 8192);

@@ -11,8 +11,8 @@
 static const int64_t MS_OF_A_DAY = 86400000;
 
 const char *ledger_end_name(enum ledger_end end) {
-    static const char *const NAMES[LEDGER_N_ENDS] = {"answered", "budget", "client left",
-                                                     "upstream died", "refused"};
+    static const char *const NAMES[LEDGER_N_ENDS] = {"answered",      "budget",  "client left",
+                                                     "upstream died", "refused", "gateway ended"};
     return end < LEDGER_N_ENDS ? NAMES[end] : "unknown";
 }
 

@@ -25,7 +25,8 @@ enum ledger_end {
     LEDGER_BUDGET,   // stopped at its time or joules
     LEDGER_CLIENT_LEFT,
     LEDGER_UPSTREAM_DIED,
-    LEDGER_REFUSED, // nothing was computed
+    LEDGER_REFUSED,       // nothing was computed
+    LEDGER_GATEWAY_ENDED, // it was stopped and did not wait longer
     LEDGER_N_ENDS
 };
 const char *ledger_end_name(enum ledger_end end); // "answered"
