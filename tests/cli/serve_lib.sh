@@ -51,7 +51,8 @@ start_gateway() {
 stop_gateway() {
     kill "-${1:-TERM}" "$GATEWAY_PID"
     wait "$GATEWAY_PID"
-    CODE=$?
+    CODE=$? # of the caller's interest
+    export CODE
     GATEWAY_PID=''
 }
 
