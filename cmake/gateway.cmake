@@ -19,3 +19,19 @@ if(WATTLAW_ENGINE_PRIVATE)
   file(CREATE_LINK "${CMAKE_SOURCE_DIR}/.deps/bin/llama-server" "${CMAKE_BINARY_DIR}/bin/llama-server" SYMBOLIC)
 endif()
 install(TARGETS wattlaw-gateway RUNTIME DESTINATION "${CMAKE_INSTALL_LIBDIR}/wattlaw")
+
+# Installed, llama-server lies beside the engine, whose libraries it shares, and is started through the
+# private loader, as in .deps. It looks for its back ends in the folder of the running program, which is
+# the loader: a copy of that lies there under the tool's name.
+if(WATTLAW_ENGINE_PRIVATE)
+  set(gateway_libdir "${CMAKE_INSTALL_LIBDIR}/wattlaw")
+  set(server_libs ${WATTLAW_ENGINE_RUNTIME_SERVER})
+  list(FILTER server_libs EXCLUDE REGEX "llama-server\\.bin$")
+  install(FILES ${server_libs} DESTINATION "${gateway_libdir}")
+  install(PROGRAMS "${WATTLAW_ENGINE_SYSROOT}/runtime-server/llama-server.bin"
+    DESTINATION "${gateway_libdir}")
+  install(PROGRAMS "${WATTLAW_ENGINE_DYNAMIC_LINKER}" DESTINATION "${gateway_libdir}/backends"
+    RENAME llama-server)
+  install(PROGRAMS "${CMAKE_SOURCE_DIR}/cmake/llama-server.sh" DESTINATION "${gateway_libdir}"
+    RENAME llama-server)
+endif()

@@ -125,16 +125,30 @@ enum wl_status places_list(const struct catalog_env *env, struct catalog *catalo
     return list.status;
 }
 
+// From the folder of the program: bin/ and lib/wattlaw/, in an installation (its lib may have
+// another level) and in the build tree.
+static bool find_data(const char *what, char out[OS_PATH_BYTES]) {
+    static const char *const FROM[] = {"../share/wattlaw", "../../share/wattlaw",
+                                       "../../../share/wattlaw"};
+    char dir[OS_PATH_BYTES], data[OS_PATH_BYTES];
+    if (os_executable_dir(dir, NULL) != WL_OK) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof FROM / sizeof FROM[0]; i++) {
+        if (os_path_join(data, dir, FROM[i], NULL) == WL_OK &&
+            os_path_join(out, data, what, NULL) == WL_OK && os_is_dir(out)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void catalog_data_dir(const char *what, char out[OS_PATH_BYTES]) {
     const char *data = getenv("WATTLAW_DATA");
-    char dir[OS_PATH_BYTES];
-    if (data && data[0]) {
-        str_copy(dir, sizeof dir, data);
-    } else if (os_executable_dir(out, NULL) != WL_OK ||
-               os_path_join(dir, out, "../share/wattlaw", NULL) != WL_OK) {
-        dir[0] = '\0'; // installed and in the build tree alike, bin/ and share/ are side by side
-    }
-    if (!dir[0] || os_path_join(out, dir, what, NULL) != WL_OK || !os_is_dir(out)) {
+    bool is_named = data && data[0];
+    bool is_found = is_named ? os_path_join(out, data, what, NULL) == WL_OK && os_is_dir(out)
+                             : find_data(what, out);
+    if (!is_found) {
         out[0] = '\0';
     }
 }

@@ -133,7 +133,8 @@ const struct cli_command CMD_serve = {
         "pixels, seconds and joules can be limited for each request, key, model and day; every "
         "request is a row in a ledger; /metrics is for Prometheus, / is a page for people.\n\n"
         "With -m it starts llama-server itself on a private socket, with settings for small "
-        "machines, and keeps it alive. With --upstream it serves one that runs. Without either it "
+        "machines (one slot, 4096 tokens of context unless -c says otherwise), and keeps it alive. "
+        "With --upstream it serves one that runs. Without either it "
         "serves the built-in pair.\n\n"
         "SIGHUP reads keys and profile again; SIGTERM ends when the answers under way are whole. "
         "docs/serve.md has everything.",

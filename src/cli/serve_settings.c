@@ -14,7 +14,7 @@ static struct {
     const char *model, *mmproj, *profile, *upstream, *upstream_key_file, *server, *rpc;
     char **server_args, **image_hosts;
     const char *host, *count_model, *meter_root, *policy, *canary, *log;
-    const char *queue_time, *idle_unload, *canary_every, *drain, *body, *answer_time;
+    const char *queue_time, *idle_unload, *canary_every, *canary_at, *drain, *body, *answer_time;
     int port, slots, concurrency, queue, connections, retention_days;
     int max_input, max_output, image_tokens, image_tokens_low, image_pixels, max_images;
     int cache_ram_mib, keep_text, images_first, canary_limit;
@@ -123,6 +123,8 @@ const struct poptOption SERVE_OPTIONS[] = {
     {"canary", 0, POPT_ARG_STRING, &given.canary, 0,
      "task file to ask while nobody else does; accuracy and Wh are watched", "FILE"},
     {"canary-every", 0, POPT_ARG_STRING, &given.canary_every, 0, "how often (default: 1h)", "TIME"},
+    {"canary-at", 0, POPT_ARG_STRING, &given.canary_at, 0,
+     "at these times of the day instead, comma-separated (03:00,15:30)", "LIST"},
     {"canary-limit", 0, POPT_ARG_INT, &given.canary_limit, 0, "questions each time (default: 16)",
      "N"},
     {"canary-floor", 0, POPT_ARG_DOUBLE, &given.canary_floor, 0,
@@ -247,6 +249,11 @@ static enum wl_status set_profile(const struct cli_context *context, json_t *set
     if (status != WL_OK) {
         return status;
     }
+    if (options.meters && strchr(options.meters, ',')) {
+        return wl_err_set(err, WL_USAGE,
+                          "--meters: the gateway shares the joules of one source, found '%s'",
+                          options.meters);
+    }
     json_t *profile = json_object();
     set_text(profile, "model", given.model);
     set_text(profile, "mmproj", given.mmproj);
@@ -343,8 +350,21 @@ static enum wl_status set_sizes(json_t *settings, struct wl_err *err) {
     return WL_OK;
 }
 
+static json_t *split(const char *list) {
+    json_t *out = json_array();
+    while (list && *list) {
+        size_t n = strcspn(list, ",");
+        json_array_append_new(out, json_stringn(list, n));
+        list += n + (list[n] == ',');
+    }
+    return out;
+}
+
 static void set_canary(json_t *settings) {
     set_text(settings, "canary_tasks", given.canary);
+    if (given.canary_at) {
+        json_object_set_new(settings, "canary_at", split(given.canary_at));
+    }
     set_count(settings, "canary_limit", given.canary_limit);
     if (given.canary_floor >= 0) {
         json_object_set_new(settings, "canary_accuracy_floor", json_real(given.canary_floor));

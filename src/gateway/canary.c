@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/base64.h"
 #include "base/json.h"
@@ -46,7 +47,9 @@ struct canary {
     struct buf body, answer;
     char id[LEDGER_ID_BYTES];
     bool is_running, is_stopped;
-    size_t next; // question
+    int looked_at_minute; // of the day
+    bool is_due;          // a set time has passed
+    size_t next;          // question
     size_t n, n_right, n_failed;
     double joules;            // of all n; NaN: not known of one
     int64_t last_ns, busy_ns; // end of the last run; somebody was there
@@ -235,13 +238,38 @@ static void ask(struct canary *canary) {
 
 static void begin_run(struct canary *canary) {
     canary->is_running = true;
+    canary->is_due = false;
     canary->next = canary->n = canary->n_right = canary->n_failed = 0;
     canary->joules = 0;
 }
 
-static bool is_time(const struct canary *canary, int64_t now_ns) {
-    double every_s = canary->gateway->settings.canary_every_s;
-    return canary->last_ns == 0 || (double)(now_ns - canary->last_ns) * 1e-9 >= every_s;
+static int minute_of_day(void) {
+    time_t now = (time_t)(os_wall_ns() / 1000000000);
+    struct tm local;
+    localtime_r(&now, &local);
+    return local.tm_hour * 60 + local.tm_min;
+}
+
+// A set time lies between the last look and this one; a run that could not begin then begins later.
+static bool has_passed_a_set_time(struct canary *canary) {
+    const struct gateway_settings *settings = &canary->gateway->settings;
+    int now = minute_of_day(), before = canary->looked_at_minute;
+    canary->looked_at_minute = now;
+    for (size_t i = 0; i < settings->n_canary_at; i++) {
+        int at = settings->canary_at[i];
+        bool is_between = before <= now ? at > before && at <= now : at > before || at <= now;
+        canary->is_due = canary->is_due || is_between;
+    }
+    return canary->is_due;
+}
+
+static bool is_time(struct canary *canary, int64_t now_ns) {
+    const struct gateway_settings *settings = &canary->gateway->settings;
+    if (settings->n_canary_at > 0) {
+        return has_passed_a_set_time(canary);
+    }
+    double since_s = (double)(now_ns - canary->last_ns) * 1e-9;
+    return canary->last_ns == 0 || since_s >= settings->canary_every_s;
 }
 
 void canary_tick(struct canary *canary) {
@@ -254,10 +282,11 @@ void canary_tick(struct canary *canary) {
     if (canary->gateway->n_jobs > 0 || facts.health != UPSTREAM_UP) {
         canary->busy_ns = now_ns;
     }
+    bool is_wanted = canary->is_running || is_time(canary, now_ns);
     if (now_ns - canary->busy_ns < REST_NS) {
         return;
     }
-    if (!canary->is_running && is_time(canary, now_ns)) {
+    if (is_wanted && !canary->is_running) {
         begin_run(canary);
     }
     if (canary->is_running) {
@@ -349,6 +378,7 @@ enum wl_status canary_open(struct gateway *gateway, struct wl_err *err) {
     }
     canary->gateway = gateway;
     canary->busy_ns = os_now_ns();
+    canary->looked_at_minute = minute_of_day();
     buf_init(&canary->body, 64 << 20);
     buf_init(&canary->answer, MAX_ANSWER_BYTES);
     if (uv_random(NULL, NULL, random, sizeof random, 0, NULL) != 0) {

@@ -163,8 +163,9 @@ void counting_close(struct counting *counting) {
     if (!counting) {
         return;
     }
-    while (counting->calls) {
-        count_cancel(counting->calls);
+    for (struct count_call *call = counting->calls, *next; call; call = next) {
+        next = call->next;
+        count_cancel(call);
     }
     counting_engines_close(counting->engines);
     uv_close((uv_handle_t *)&counting->later, on_timer_closed);

@@ -26,11 +26,13 @@ struct counting_options {
 };
 enum wl_status counting_open(const struct counting_options *options, struct counting **out,
                              struct wl_err *err);
-void counting_close(
-    struct counting *counting); // NULL is fine; calls that run are cancelled. Before
-// worker_close
+// NULL is fine; calls that run are cancelled. Before the worker, the upstream and the client are
+// closed; the loop must run once more before its memory is gone.
+void counting_close(struct counting *counting);
 
-// Whether a count can be had for this model now (else count_start ends with UNSUPPORTED).
+// Whether a count can be had for this model now (else count_start ends with UNSUPPORTED). A single
+// request may still be UNSUPPORTED: pictures for an old vLLM; for our own engine tools, thoughts,
+// and chat templates that it would not write exactly (docs/protocol.md).
 bool counting_can(const struct counting *counting, const char *model);
 
 // The tokens of the request as it stands now: messages with template and pictures, or the prompts'

@@ -218,7 +218,7 @@ enum wl_status counting_prompt_make(const struct openai_request *request, enum u
 }
 
 static void free_text(const char *text) {
-    free((void *)(uintptr_t)text);
+    free((void *)text);
 }
 
 void counting_prompt_release(struct counting_prompt *prompt) {

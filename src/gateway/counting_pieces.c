@@ -53,7 +53,7 @@ enum counting_piece_kind counting_piece(const struct openai_request *request, si
 
 static void borrow(json_t *object, const char *key, const json_t *value) {
     if (value) {
-        json_object_set(object, key, (json_t *)(uintptr_t)value);
+        json_object_set(object, key, (json_t *)value);
     }
 }
 

@@ -67,7 +67,7 @@ struct gateway {
     int64_t watts_ns;
 
     int64_t begin_wall_ms;
-    bool is_draining, is_closed;
+    bool is_draining, is_ending;
     int64_t drain_until_ns;
     enum wl_status end; // OK after a signal
 };

@@ -10,6 +10,8 @@
 
 static const int64_t TELL_NS = INT64_C(60000000000); // the machine's account, into the ledger
 
+static const int64_t LAST_WORDS_NS = INT64_C(1000000000);
+
 // ---- every quarter of a second ----
 
 static bool has_reached_limit(const struct job *job, int64_t now_ns) {
@@ -75,9 +77,33 @@ void gateway_tell_machine(struct gateway *gateway) {
     gateway->told_ns = os_now_ns();
 }
 
+// Clients that still wait are told; a moment is left to tell them.
+static void end_jobs(struct gateway *gateway) {
+    for (struct job *job = gateway->first_job, *next; job; job = next) {
+        job->n_holds++;
+        if (job->is_streaming) {
+            openai_fault_set(&job->fault, WL_INTERRUPTED, "shutting_down", NULL,
+                             "the gateway was stopped in the middle of the answer");
+            job_close(job, LEDGER_GATEWAY_ENDED);
+        } else {
+            job_refuse(job, LEDGER_GATEWAY_ENDED, 503, "shutting_down", NULL,
+                       "the gateway is shutting down");
+        }
+        next = job->next;
+        job_drop(job);
+    }
+}
+
 static void end_drain(struct gateway *gateway) {
-    bool is_over = gateway->n_jobs == 0 || os_now_ns() >= gateway->drain_until_ns;
-    if (gateway->is_draining && is_over) {
+    if (!gateway->is_draining) {
+        return;
+    }
+    int64_t now_ns = os_now_ns();
+    if (now_ns >= gateway->drain_until_ns && !gateway->is_ending) {
+        gateway->is_ending = true;
+        gateway->drain_until_ns = now_ns + LAST_WORDS_NS;
+        end_jobs(gateway);
+    } else if (gateway->n_jobs == 0 || now_ns >= gateway->drain_until_ns) {
         uv_stop(&gateway->loop);
     }
 }

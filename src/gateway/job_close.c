@@ -245,7 +245,7 @@ static void end_stream(struct job *job) {
     static const char DONE[] = "data: [DONE]\n\n";
     if (!job->is_read) {
         write_energy_comment(job);
-    } else if (job->end == LEDGER_UPSTREAM_DIED) {
+    } else if (job->end == LEDGER_UPSTREAM_DIED || job->end == LEDGER_GATEWAY_ENDED) {
         struct buf text, event;
         job_flush_held(job);
         buf_init(&text, 8192);
@@ -348,9 +348,22 @@ static void remember(struct gateway *gateway, const struct ledger_row *row) {
     gateway->n_recent += gateway->n_recent < GATEWAY_N_RECENT;
 }
 
-static void record(struct job *job) {
+// False when it was not taken: then nobody calls back.
+static bool write_row(struct job *job, void (*on_written)(void *context, bool is_written)) {
     struct gateway *gateway = job->gateway;
     struct wl_err err = {0};
+    if (!gateway->ledger) {
+        return false;
+    }
+    if (ledger_thread_add(gateway->ledger, &job->row, on_written, job, &err) != WL_OK) {
+        log_event(LOG_WARNING, "request %s is not in the ledger: %s", job->id, err.message);
+        return false;
+    }
+    return true;
+}
+
+static void record(struct job *job) {
+    struct gateway *gateway = job->gateway;
     if (job->route->kind == ROUTE_FORWARD) {
         finish(job);
         return;
@@ -361,15 +374,15 @@ static void record(struct job *job) {
     }
     log_request(&job->row);
     remember(gateway, &job->row);
-    job->n_holds++;
-    job->row.prompt = job->row.answer = NULL;
     job_take_texts(job);
-    if (!gateway->ledger ||
-        ledger_thread_add(gateway->ledger, &job->row, on_safe, job, &err) != WL_OK) {
-        if (gateway->ledger) {
-            log_event(LOG_WARNING, "request %s is not in the ledger: %s", job->id, err.message);
+    if (job->is_refused) { // nothing was computed that must be safe first
+        write_row(job, NULL);
+        finish(job);
+    } else {
+        job->n_holds++;
+        if (!write_row(job, on_safe)) {
+            on_safe(job, false);
         }
-        on_safe(job, false);
     }
     job_release_texts(job);
 }

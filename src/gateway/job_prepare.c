@@ -275,6 +275,15 @@ static bool is_server_up(const struct job *job) {
     return facts.health == UPSTREAM_UP;
 }
 
+static void prepare_when_up(struct job *job, bool needs_server) {
+    job->waits_for_server = needs_server && !is_server_up(job);
+    if (job->waits_for_server) {
+        job_enqueue(job);
+    } else {
+        job_prepare_on(job);
+    }
+}
+
 static void prepare_generate(struct job *job) {
     size_t n;
     const char *text = http_exchange_body(job->exchange, &n);
@@ -288,17 +297,14 @@ static void prepare_generate(struct job *job) {
     if (!take_model(job, job->request.model)) {
         return;
     }
-    job->waits_for_server = job->request.n_images > 0 || needs_count(job);
-    if (job->waits_for_server && !is_server_up(job)) {
-        job_enqueue(job);
-    } else {
-        job_prepare_on(job);
-    }
+    prepare_when_up(job, job->request.n_images > 0 || needs_count(job));
 }
 
 void job_prepare_on(struct job *job) {
     job->waits_for_server = false;
-    if (job->request.n_images > 0) {
+    if (job->route->kind == ROUTE_FORWARD) {
+        job_ask(job);
+    } else if (job->request.n_images > 0) {
         prepare_pictures(job);
     } else {
         after_pictures(job);
@@ -310,6 +316,6 @@ void job_prepare(struct job *job) {
     switch (job->route->kind) {
     case ROUTE_GENERATE: prepare_generate(job); break;
     case ROUTE_OPAQUE: prepare_opaque(job); break;
-    default: job_ask(job);
+    default: prepare_when_up(job, true);
     }
 }

@@ -38,7 +38,7 @@ void job_unqueue(struct job *job) {
     job->queue_previous = job->queue_next = NULL;
     job->state = JOB_PREPARING;
     gateway->n_queued--;
-    upstream_leave(gateway->upstream);
+    upstream_unwait(gateway->upstream);
 }
 
 // OpenAI's clients sleep as long as Retry-After says, without a word, unless they are told not to.
@@ -71,8 +71,9 @@ static void refuse_busy(struct job *job, const char *why) {
 
 static void refuse_down(struct job *job, const struct upstream_facts *facts) {
     add_retry_after(job, 5);
+    const char *why = job->account->key.is_admin ? facts->problem : "the gateway's log says why";
     job_refuse(job, LEDGER_REFUSED, 503, "model_server_unavailable", NULL,
-               "the model server cannot be reached: %s", facts->problem);
+               "the model server cannot be reached: %s", why);
 }
 
 static void refuse_exhausted(struct job *job, const struct budget_verdict *verdict) {
@@ -161,9 +162,10 @@ static void send_those_whose_turn_it_is(struct gateway *gateway) {
 static void run_once(struct gateway *gateway) {
     struct upstream_facts facts;
     upstream_facts(gateway->upstream, &facts);
-    if (facts.health == UPSTREAM_UP) {
+    bool must_rest = facts.wants_rest && gateway->n_running > 0; // it is started anew then
+    if (facts.health == UPSTREAM_UP && !must_rest) {
         send_those_whose_turn_it_is(gateway);
-    } else if (!is_on_its_way(&facts)) {
+    } else if (facts.health != UPSTREAM_UP && !is_on_its_way(&facts)) {
         give_up_all(gateway, &facts);
     }
     give_up_late_ones(gateway);
@@ -196,6 +198,6 @@ void job_enqueue(struct job *job) {
     *(gateway->queue_last ? &gateway->queue_last->queue_next : &gateway->queue_first) = job;
     gateway->queue_last = job;
     gateway->n_queued++;
-    upstream_enter(gateway->upstream);
+    upstream_wait(gateway->upstream);
     job_queue_run(gateway);
 }

@@ -70,7 +70,7 @@ static bool has_room(struct job *job) {
     if (health.is_failing && route_is_upstream(job->route) && job->route->kind != ROUTE_FORWARD) {
         job_refuse(job, LEDGER_REFUSED, 503, "ledger_failing", NULL,
                    "the ledger cannot be written, so nothing is begun that it should hold: %s",
-                   health.problem);
+                   job->account->key.is_admin ? health.problem : "the gateway's log says why");
         return false;
     }
     return true;

@@ -46,7 +46,7 @@ static bool make_room(struct row_list *list, size_t n_more) {
         return false;
     }
     list->rows = rows;
-    struct row_answer **answers = realloc(list->answers, capacity * sizeof *answers);
+    struct row_answer **answers = realloc(list->answers, capacity * sizeof(struct row_answer *));
     if (!answers) {
         return false;
     }
@@ -138,7 +138,8 @@ static void add_machine(struct ledger_machine *sum, const struct ledger_machine 
 // The node goes into the list, or into the one that is there for its day and source.
 static void put_sum(struct machine_sum **sums, struct machine_sum *more) {
     struct machine_sum *s = *sums;
-    while (s && (day_of(s->wall_ms) != day_of(more->wall_ms) || strcmp(s->source, more->source))) {
+    while (s &&
+           (day_of(s->wall_ms) != day_of(more->wall_ms) || strcmp(s->source, more->source) != 0)) {
         s = s->next;
     }
     if (s) {

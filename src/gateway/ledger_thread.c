@@ -217,11 +217,12 @@ static enum wl_status write_sums(struct ledger_thread *ledger, struct wl_err *er
     return status;
 }
 
-// Behind the rows that they belong to.
 static enum wl_status write_settled(struct ledger_thread *ledger, struct wl_err *err) {
-    row_list_move(&ledger->pending_settled, &ledger->settled);
-    uv_mutex_unlock(&ledger->mutex);
     struct row_list *list = &ledger->pending_settled;
+    if (list->n == 0) {
+        return WL_OK;
+    }
+    uv_mutex_unlock(&ledger->mutex);
     enum wl_status status = ledger_settle(ledger->store, list->rows, list->n, err);
     uv_mutex_lock(&ledger->mutex);
     if (status == WL_OK) {
@@ -249,8 +250,11 @@ static bool has_to_write(const struct ledger_thread *ledger) {
 
 static void write_all(struct ledger_thread *ledger) {
     struct wl_err err;
+    // What is settled by now belongs to rows that are there by now: those are written first. What
+    // comes meanwhile may belong to rows that come meanwhile.
+    row_list_move(&ledger->pending_settled, &ledger->settled);
     enum wl_status status = has_rows(ledger) ? write_rows(ledger, &err) : WL_OK;
-    if (status == WL_OK && has_settled(ledger)) {
+    if (status == WL_OK) {
         status = write_settled(ledger, &err);
     }
     if (status == WL_OK && has_due_sums(ledger)) {

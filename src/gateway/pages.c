@@ -89,7 +89,7 @@ static void reply_page(struct http_exchange *exchange) {
 }
 
 // For those who watch over services: 200 while requests can be answered (an unloaded model is one
-// that comes when it is asked).
+// that comes when it is asked). Anybody may ask: no paths, no names.
 static void reply_health(struct gateway *gateway, struct http_exchange *exchange) {
     struct upstream_facts facts;
     struct ledger_health ledger = {0};

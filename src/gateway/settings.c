@@ -111,10 +111,44 @@ static enum wl_status read_args(const json_t *list, struct gateway_settings *set
     return WL_OK;
 }
 
+// "03:05"; -1 for anything else.
+static int minutes_of(const char *text) {
+    if (strlen(text) != 5 || text[2] != ':' || strspn(text, "0123456789:") != 5) {
+        return -1;
+    }
+    int hours = (text[0] - '0') * 10 + text[1] - '0',
+        minutes = (text[3] - '0') * 10 + text[4] - '0';
+    return hours < 24 && minutes < 60 ? hours * 60 + minutes : -1;
+}
+
+static enum wl_status read_times(const json_t *list, struct gateway_settings *settings,
+                                 struct wl_err *err) {
+    static const char EXPECTED[] = "a list of at most 24 times like \"03:30\"";
+    if (!list) {
+        return WL_OK;
+    }
+    size_t n = json_array_size(list);
+    if (!json_is_array(list) || n > SETTINGS_MAX_TIMES) {
+        return json_fields_wrong("canary_at", EXPECTED, list, err);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        int minutes = text ? minutes_of(text) : -1;
+        if (minutes < 0) {
+            return text ? wl_err_set(err, WL_INPUT, "field 'canary_at': expected %s, found '%.40s'",
+                                     EXPECTED, text)
+                        : json_fields_wrong("canary_at", EXPECTED, json_array_get(list, i), err);
+        }
+        settings->canary_at[i] = (int16_t)minutes;
+    }
+    settings->n_canary_at = n;
+    return WL_OK;
+}
+
 static enum wl_status read_all(json_t *root, struct gateway_settings *out, struct wl_err *err) {
-    const char *names[N_FIELDS + 3] = {"override", "server_args"};
+    const char *names[N_FIELDS + 4] = {"override", "server_args", "canary_at"};
     for (size_t i = 0; i < N_FIELDS; i++) {
-        names[2 + i] = FIELDS[i].name;
+        names[3 + i] = FIELDS[i].name;
     }
     enum wl_status status = json_fields_check(root, "an object {\"host\": ...}", names, err);
     for (size_t i = 0; i < N_FIELDS && status == WL_OK; i++) {
@@ -122,6 +156,9 @@ static enum wl_status read_all(json_t *root, struct gateway_settings *out, struc
     }
     if (status == WL_OK) {
         status = read_args(json_object_get(root, "server_args"), out, err);
+    }
+    if (status == WL_OK) {
+        status = read_times(json_object_get(root, "canary_at"), out, err);
     }
     json_t *override = json_object_get(root, "override");
     if (status == WL_OK && override && !json_is_object(override)) {

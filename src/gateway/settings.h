@@ -15,6 +15,7 @@ enum {
     SETTINGS_HOST_BYTES = 256,
     SETTINGS_MAX_BYTES = 1 << 20,
     SETTINGS_MAX_ARGS = 32,
+    SETTINGS_MAX_TIMES = 24,
 };
 
 struct gateway_settings {
@@ -50,9 +51,12 @@ struct gateway_settings {
 
     char canary_tasks[SETTINGS_PATH_BYTES]; // task file; "": none
     double canary_every_s;                  // 3600
-    int64_t canary_limit;                   // questions each time; 16
-    double canary_accuracy_floor;           // 0 to 1; NaN: none
-    double canary_wh_ceiling;               // per answer; NaN: none
+    int16_t
+        canary_at[SETTINGS_MAX_TIMES]; // minutes after local midnight, instead of canary_every_s
+    size_t n_canary_at;
+    int64_t canary_limit;         // questions each time; 16
+    double canary_accuracy_floor; // 0 to 1; NaN: none
+    double canary_wh_ceiling;     // per answer; NaN: none
 
     bool log_json; // one object a line instead of text
     bool is_quiet; // only warnings

@@ -13,11 +13,11 @@
 
 enum {
     PROBE_MS = 5000,
-    ANSWER_MS = 5000,     // of one request of a look
-    FIRST_PAUSE_MS = 250, // to the next look at one that is not up, doubling
-    LOADING_MS = 500,     // while it loads its model
-    LOOKS_PER_FACTS = 12, // while it is up: another may have its place, or other models
-    MAX_SILENT = 2,       // looks in a row: a busy machine answers late
+    SHORTEST_ANSWER_MS = 1000, // of one request of a look; else as long as the pause between two
+    FIRST_PAUSE_MS = 250,      // to the next look at one that is not up, doubling
+    LOADING_MS = 500,          // while it loads its model
+    LOOKS_PER_FACTS = 12,      // while it is up: another may have its place, or other models
+    MAX_SILENT = 2,            // looks in a row: a busy machine answers late
     MAX_KEY_BYTES = 4096
 };
 
@@ -210,7 +210,9 @@ static void on_look(uv_timer_t *timer) {
                                              .depth = is_short ? UPSTREAM_PROBE_LIVES
                                                       : is_up  ? UPSTREAM_PROBE_FACTS
                                                                : UPSTREAM_PROBE_ALL,
-                                             .total_ms = ANSWER_MS};
+                                             .total_ms = upstream->probe_ms > SHORTEST_ANSWER_MS
+                                                             ? upstream->probe_ms
+                                                             : SHORTEST_ANSWER_MS};
     if (!upstream->probe &&
         upstream_probe_start(&options, on_answer, upstream, &upstream->probe, &err) != WL_OK) {
         upstream_set_health(upstream, UPSTREAM_DOWN, err.message);
@@ -220,16 +222,35 @@ static void on_look(uv_timer_t *timer) {
 
 // ---- requests ----
 
-void upstream_enter(struct upstream *upstream) {
-    if (upstream->n_requests++ == 0 && upstream->own) {
+// The first one wakes it; the last one lets it rest.
+static void count_in(struct upstream *upstream, size_t *n) {
+    bool is_first = upstream->n_requests + upstream->n_waiting == 0;
+    ++*n;
+    if (is_first && upstream->own) {
         upstream_own_enter(upstream);
     }
 }
 
-void upstream_leave(struct upstream *upstream) {
-    if (--upstream->n_requests == 0 && upstream->own && !upstream->is_closing) {
+static void count_out(struct upstream *upstream, size_t *n) {
+    if (--*n == 0 && upstream->own && !upstream->is_closing) {
         upstream_own_leave(upstream);
     }
+}
+
+void upstream_enter(struct upstream *upstream) {
+    count_in(upstream, &upstream->n_requests);
+}
+
+void upstream_leave(struct upstream *upstream) {
+    count_out(upstream, &upstream->n_requests);
+}
+
+void upstream_wait(struct upstream *upstream) {
+    count_in(upstream, &upstream->n_waiting);
+}
+
+void upstream_unwait(struct upstream *upstream) {
+    count_out(upstream, &upstream->n_waiting);
 }
 
 void upstream_suspect(struct upstream *upstream) {
@@ -255,6 +276,7 @@ enum wl_status upstream_change(struct upstream *upstream, const struct upstream_
 
 void upstream_facts(const struct upstream *upstream, struct upstream_facts *out) {
     *out = upstream->facts;
+    out->wants_rest = upstream->own && upstream_own_has_change(upstream);
 }
 
 const char *upstream_url(const struct upstream *upstream) {

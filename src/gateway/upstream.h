@@ -43,18 +43,21 @@ struct upstream_server {
     int32_t image_min_tokens, image_max_tokens;                // 0: as the file says
     uint32_t cache_ram_mib;                                    // prompt cache of the server
     const char *load_mode, *type_k, *type_v, *flash_attn, *wait_policy; // NULL: default
-    double idle_unload_s;    // stopped after so long without a request; 0: never
-    const char *socket_path; // a private Unix socket, made by us
+    double idle_unload_s; // stopped after so long without a request; 0: never
+    // A private Unix socket, made by us: ends in ".sock", in a folder of mode 0700 (made when it is
+    // not there; the one above it must be).
+    const char *socket_path;
 };
 
 struct upstream_options {
     uv_loop_t *loop;
     struct http_client *client;
-    const char *url;                      // of a server that runs; NULL: `server`
+    const char *url;                      // of a server that runs, or unix:/path; NULL: `server`
     const char *api_key;                  // sent to it as a bearer token; NULL: none
     const struct upstream_server *server; // NULL: `url`
     int64_t probe_ms;                     // between two looks while it is up; 0: 5000
-    // It came up, went down, or turned out to be something else. May be NULL.
+    // It came up, went down, or turned out to be something else. On the loop, never from within a
+    // call. May be NULL.
     void (*on_change)(void *context);
     // One line for the log. May be NULL.
     void (*on_log)(void *context, const char *line);
@@ -71,6 +74,7 @@ struct upstream_facts {
     uint32_t n_ctx;                    // tokens of one slot; 0: unknown
     bool can_count;                    // input tokens, by asking it (counting.h)
     bool has_messages, has_responses;  // Anthropic's and OpenAI's newer form
+    bool wants_rest;                   // ours: a change waits until no request is there
     bool sees_images;                  // as far as it says
     pid_t pid;                         // of our own server; 0
     uint64_t n_starts, n_deaths;       // of our own server
@@ -86,7 +90,7 @@ struct upstream;
 enum wl_status upstream_open(const struct upstream_options *options, struct upstream **out,
                              struct wl_err *err);
 // Ours is asked to end (SIGTERM), killed after 3 s. on_closed comes on the loop, after which the
-// memory is gone.
+// memory is gone. Requests must have left before.
 void upstream_close(struct upstream *upstream, void (*on_closed)(void *context), void *context);
 
 void upstream_facts(const struct upstream *upstream, struct upstream_facts *out);
@@ -100,10 +104,14 @@ const char *const *upstream_headers(const struct upstream *upstream);
 // unloaded one; upstream_facts and on_change tell when it is up.
 void upstream_enter(struct upstream *upstream);
 void upstream_leave(struct upstream *upstream);
+// The same for one that waits: it wakes the server and keeps it up, but lets a change be made.
+void upstream_wait(struct upstream *upstream);
+void upstream_unwait(struct upstream *upstream);
 // A request could not reach it, or it died under one: it is looked at at once.
 void upstream_suspect(struct upstream *upstream);
-// Other settings (a new profile): ours is started anew when no request is there any more. INPUT for
-// one that is not ours.
+// Other settings (a new profile): ours is started anew when no request is there any more, or with
+// the next waking. socket_path NULL: as it is. INPUT for one that is not ours, and for another
+// socket.
 enum wl_status upstream_change(struct upstream *upstream, const struct upstream_server *server,
                                struct wl_err *err);
 

@@ -160,11 +160,15 @@ static void fall_asleep(struct upstream *upstream) {
     upstream_process_stop(own->process);
 }
 
+static bool is_wanted(const struct upstream *upstream) {
+    return upstream->n_requests + upstream->n_waiting > 0;
+}
+
 static void wait_for_idle(struct upstream *upstream);
 
 static void on_idle(uv_timer_t *timer) {
     struct upstream *upstream = timer->data;
-    if (upstream->n_requests == 0 && upstream->facts.health == UPSTREAM_UP) {
+    if (!is_wanted(upstream) && upstream->facts.health == UPSTREAM_UP) {
         fall_asleep(upstream);
     } else {
         wait_for_idle(upstream);
@@ -173,7 +177,7 @@ static void on_idle(uv_timer_t *timer) {
 
 static void wait_for_idle(struct upstream *upstream) {
     double idle_s = upstream->own->settings.idle_unload_s;
-    if (idle_s > 0 && upstream->n_requests == 0) {
+    if (idle_s > 0 && !is_wanted(upstream)) {
         uv_timer_start(&upstream->own->idle, on_idle, (uint64_t)(idle_s * 1000), 0);
     }
 }
@@ -209,10 +213,12 @@ void upstream_own_enter(struct upstream *upstream) {
 }
 
 void upstream_own_leave(struct upstream *upstream) {
-    if (upstream->n_requests == 0) {
-        wait_for_idle(upstream);
-        start_changed(upstream);
-    }
+    wait_for_idle(upstream);
+    start_changed(upstream);
+}
+
+bool upstream_own_has_change(const struct upstream *upstream) {
+    return upstream->own->next.program;
 }
 
 enum wl_status upstream_own_change(struct upstream *upstream, const struct upstream_server *server,

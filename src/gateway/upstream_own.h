@@ -13,6 +13,7 @@ void upstream_own_start(struct upstream *upstream);
 void upstream_own_close(struct upstream *upstream);
 
 void upstream_own_enter(struct upstream *upstream);
+bool upstream_own_has_change(const struct upstream *upstream); // that waits for requests to end
 void upstream_own_leave(struct upstream *upstream);
 enum wl_status upstream_own_change(struct upstream *upstream, const struct upstream_server *server,
                                    struct wl_err *err);

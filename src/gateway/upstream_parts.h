@@ -25,8 +25,9 @@ struct upstream {
     int64_t pause_ms;             // until the next look at one that is not up
     unsigned n_looks, n_silent;   // silent: in a row
     bool wants_look;              // as soon as the one under way is done
-    size_t n_requests;
-    struct upstream_own *own; // NULL: not ours
+    size_t n_requests;            // at it
+    size_t n_waiting;             // for it
+    struct upstream_own *own;     // NULL: not ours
     int n_handles;
     bool is_closing;
     void (*on_closed)(void *context);

@@ -26,7 +26,7 @@ static const struct {
 enum { N_STRINGS = sizeof STRINGS / sizeof *STRINGS };
 
 static const char **string_of(const struct upstream_server *settings, size_t i) {
-    return (const char **)(void *)((char *)(uintptr_t)settings + STRINGS[i].offset);
+    return (const char **)(void *)((char *)settings + STRINGS[i].offset);
 }
 
 static size_t count_more(const struct upstream_server *settings) {
@@ -98,11 +98,11 @@ enum wl_status upstream_settings_copy(const struct upstream_server *from,
 
 void upstream_settings_release(struct upstream_server *settings) {
     for (size_t i = 0; i < N_STRINGS; i++) {
-        free((void *)(uintptr_t)*string_of(settings, i));
+        free((void *)*string_of(settings, i));
     }
     for (size_t i = 0; settings->more_args && settings->more_args[i]; i++) {
-        free((void *)(uintptr_t)settings->more_args[i]);
+        free((void *)settings->more_args[i]);
     }
-    free((void *)(uintptr_t)settings->more_args);
+    free((void *)settings->more_args);
     *settings = (struct upstream_server){0};
 }

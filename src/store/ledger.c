@@ -11,8 +11,8 @@
 static const int64_t MS_OF_A_DAY = 86400000;
 
 const char *ledger_end_name(enum ledger_end end) {
-    static const char *const NAMES[LEDGER_N_ENDS] = {"answered", "budget", "client left",
-                                                     "upstream died", "refused"};
+    static const char *const NAMES[LEDGER_N_ENDS] = {"answered",      "budget",  "client left",
+                                                     "upstream died", "refused", "gateway ended"};
     return end < LEDGER_N_ENDS ? NAMES[end] : "unknown";
 }
 
@@ -206,7 +206,8 @@ static enum wl_status read_summary(struct statement *s, void *item, struct wl_er
 #define SUMMARY_OF(name, order)                                                                    \
     "SELECT " name ", count(*), sum(end = 'answered'), ifnull(sum(prompt_tokens), 0),"             \
     " ifnull(sum(completion_tokens), 0), ifnull(sum(gross_j), 0) / 3600.0,"                        \
-    " ifnull(sum(net_j), 0) / 3600.0 FROM request"                                                 \
+    " iif(total(gross_j IS NOT NULL AND net_j IS NULL) > 0, NULL, total(net_j) / 3600.0)"          \
+    " FROM request"                                                                                \
     " WHERE begin_wall_ms >= ? AND begin_wall_ms < ? AND (key = ?3 OR ?3 IS NULL)"                 \
     " GROUP BY 1 ORDER BY " order
 

@@ -25,7 +25,8 @@ enum ledger_end {
     LEDGER_BUDGET,   // stopped at its time or joules
     LEDGER_CLIENT_LEFT,
     LEDGER_UPSTREAM_DIED,
-    LEDGER_REFUSED, // nothing was computed
+    LEDGER_REFUSED,       // nothing was computed
+    LEDGER_GATEWAY_ENDED, // it was stopped and did not wait longer
     LEDGER_N_ENDS
 };
 const char *ledger_end_name(enum ledger_end end); // "answered"
@@ -84,7 +85,8 @@ enum wl_status ledger_use_since(struct store *ledger, const char *key, int64_t w
 struct ledger_summary {
     char name[LEDGER_MODEL_BYTES]; // of the key or model
     int64_t n_requests, n_answered, prompt_tokens, completion_tokens;
-    double gross_wh, net_wh;
+    double gross_wh;
+    double net_wh; // NaN where the net energy of one of them is not known
 };
 enum ledger_group { LEDGER_BY_KEY, LEDGER_BY_MODEL, LEDGER_BY_DAY };
 // Rows of a key (NULL: of all) from from_ms to before to_ms, most gross Wh first (days by date,

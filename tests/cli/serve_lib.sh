@@ -28,7 +28,7 @@ until_ok() {
 }
 
 start_stub() {
-    : >stub.port
+    rm -f stub.port
     "$WATTLAW_FAKE_MODEL_SERVER" "$@" >stub.port 2>stub.log &
     STUB_PID=$!
     until_ok 10 test -s stub.port || fail 'the fake model server starts' "$(cat stub.log)"
@@ -39,7 +39,7 @@ gateway_port() { sed -n 's/.*listening on http:\/\/[^ ]*:\([0-9]*\) .*/\1/p' gat
 has_port() { [ -n "$(gateway_port)" ]; }
 
 start_gateway() {
-    : >gateway.log # else the port of the one before may be read, while this one has not begun
+    : >gateway.log # not the port of the one before
     "$WATTLAW" serve --port 0 --ledger "$PWD/ledger.db" "$@" >gateway.out 2>gateway.log &
     GATEWAY_PID=$!
     until_ok 15 has_port || fail 'the gateway starts' "$(cat gateway.log)"
@@ -51,7 +51,8 @@ start_gateway() {
 stop_gateway() {
     kill "-${1:-TERM}" "$GATEWAY_PID"
     wait "$GATEWAY_PID"
-    CODE=$?
+    CODE=$? # of the caller's interest
+    export CODE
     GATEWAY_PID=''
 }
 

@@ -30,6 +30,21 @@ if [ -f "$model" ]; then
     expect_code 0 'compress' env -u WATTLAW_COMPRESSOR "$prefix/bin/wattlaw" compress "$model" -o "$TEST_DIR/small.gguf" \
         --cut 0.2 --tokens 4000 --check 0 --rivals none --floor none
 fi
+# The gateway with a llama-server of its own; the loader is private, so nothing of the build tree is needed.
+if find "$prefix" -name llama-server.bin | grep . >/dev/null && command -v curl >/dev/null; then
+    env -u WATTLAW_GATEWAY -u WATTLAW_LLAMA_SERVER PATH=/usr/bin:/bin "$prefix/bin/wattlaw" serve --port 0 --no-ledger \
+        >"$TEST_DIR/serve.log" 2>&1 &
+    serve=$!
+    for _ in $(seq 200); do
+        port=$(sed -n 's/.*listening on http:\/\/[^ ]*:\([0-9]*\) .*/\1/p' "$TEST_DIR/serve.log")
+        [ -n "$port" ] && curl -sf "http://127.0.0.1:$port/health" >/dev/null && break
+        sleep 0.1
+    done
+    expect_code 0 'serve answers' curl -sf "http://127.0.0.1:$port/v1/completions" -d '{"prompt":"status","max_tokens":4}'
+    expect_grep 'with the installed model' '"completion_tokens":4'
+    kill "$serve"
+    wait "$serve"
+fi
 pc=$(find "$prefix" -name wattlaw.pc)
 ok 'pkg-config file' test -s "$pc"
 if command -v cc >/dev/null && [ -n "$pc" ]; then

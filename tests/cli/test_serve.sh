@@ -103,3 +103,14 @@ stop_gateway TERM
 wait $client
 ok 'SIGTERM waits for the answers under way' grep -F '[DONE]' late
 ok 'and is a good end' test "$CODE" = 0
+start_gateway --upstream "$STUB" --drain 1s
+curl -sN -d "$(chat 'tokens=1000 delay=50' '"stream":true')" "$GATEWAY/v1/chat/completions" >late &
+client=$!
+curl -s -d "$(chat 'tokens=1000 delay=50')" "$GATEWAY/v1/chat/completions" >late_whole &
+client2=$!
+sleep 0.3
+stop_gateway TERM
+wait $client $client2
+ok 'who does not end in time is told, in a stream' grep -E '^data: \{"error":.*shutting_down' late
+ok 'and before one' jq -e '.error.code == "shutting_down"' late_whole
+ok 'the end is still a good one' test "$CODE" = 0

@@ -24,6 +24,15 @@ ask /v1/messages '{"max_tokens":9,"messages":[]}'
 expect_status 'a form that cannot be limited is refused' 403
 stop_gateway
 
+# ---- limits of a model, whatever it is called ----
+echo '{"schema_version":1,"limits":{"output_tokens":6},"models":{"stub":{"output_tokens":2}}}' >limits.json
+start_gateway --upstream "$STUB" --profile limits.json
+ask /v1/chat/completions "$(chat 'tokens=50')"
+expect_answer 'limits of a model' '.usage.completion_tokens == 2'
+ask /v1/chat/completions '{"model":"another-name","messages":[{"role":"user","content":"tokens=50"}]}'
+expect_answer 'another name for the only model is no way around them' '.usage.completion_tokens == 2'
+stop_gateway
+
 # ---- dropping turns ----
 start_gateway --upstream "$STUB" --max-input 20 --policy truncate
 turns='{"messages":[{"role":"system","content":"be brief now"}'

@@ -63,6 +63,10 @@ fetch /health
 expect_answer 'which is no illness' '.status == "ok" and .model_server == "asleep"'
 ask /v1/chat/completions '{"messages":[{"role":"user","content":"reverse: 1 2 3"}],"max_tokens":4}'
 expect_status 'the next request wakes it' 200
+is_asleep_again() { curl -s "$GATEWAY/health" | grep asleep; }
+ok 'it sleeps again' until_ok 15 is_asleep_again
+fetch /v1/models
+expect_answer 'asking for its models wakes it, too' '.data[0].id == "builtin"'
 stop_gateway
 
 # ---- a profile ----
@@ -80,4 +84,21 @@ is_two() {
         jq -e '.usage.completion_tokens == 2'
 }
 ok 'SIGHUP reads it again' until_ok 20 is_two
+# A change that needs a new server comes although requests never stop.
+pid=$(server_pid)
+while :; do
+    curl -s -o /dev/null -d '{"messages":[{"role":"user","content":"reverse: 1 2 3"}]}' "$GATEWAY/v1/chat/completions"
+done &
+client=$!
+while :; do
+    curl -s -o /dev/null -d '{"messages":[{"role":"user","content":"reverse: 4 5 6"}]}' "$GATEWAY/v1/chat/completions"
+done &
+client2=$!
+sed -i 's/"ctx": 512/"ctx": 768/' profile.json
+kill -HUP "$GATEWAY_PID"
+is_new() { [ "$(server_pid)" != "$pid" ]; }
+ok 'other settings of the server are taken while requests come' until_ok 20 is_new
+kill "$client" "$client2"
+wait "$client" "$client2" 2>/dev/null
+ok 'and none of them failed' sh -c "! grep -E ' (502|503|504) ' gateway.log"
 stop_gateway

@@ -368,6 +368,22 @@ static void settle(struct fixture *f, int number, double gross_j) {
     ledger_thread_settle(f->ledger, &row);
 }
 
+// A row and its energy that both come while the thread is at an earlier row.
+static void energy_is_never_settled_before_its_row(void **state) {
+    struct fixture *f = *state;
+    open_ledger(f, 0);
+    sqlite3 *db = lock(f);
+    add(f, 1, NULL);
+    loop_run_for(&f->loop, 100); // the thread waits for the file
+    add(f, 2, NULL);
+    settle(f, 2, 7200);
+    sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    sqlite3_close(db);
+    wait_until_written(f, 2);
+    assert_int_equal(n_rows(f), 2);
+    assert_true(number_of(f, "SELECT gross_j FROM request WHERE id = 'request-2'") == 7200);
+}
+
 static void energy_is_settled_later(void **state) {
     struct fixture *f = *state;
     open_ledger(f, 0);
@@ -524,6 +540,7 @@ int main(void) {
         CASE(a_second_row_of_an_id_is_dropped),
         CASE(the_machine_adds_up),
         CASE(energy_is_settled_later),
+        CASE(energy_is_never_settled_before_its_row),
         CASE(old_rows_go_in_portions),
         CASE(the_end_writes_what_waits),
         CASE(the_end_tries_again),

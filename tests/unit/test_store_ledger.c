@@ -121,6 +121,24 @@ static void test_what_is_not_known_adds_nothing(void **state) {
     assert_true(use_of(f, "", 0).gross_wh == 0);
 }
 
+static void test_a_sum_with_an_unknown_part_is_unknown(void **state) {
+    struct fixture *f = *state;
+    struct ledger_summary *sums;
+    struct wl_err err;
+    size_t n;
+    struct ledger_row rows[] = {row("a", "", 1), row("b", "", 2), row("c", "", 3)};
+    rows[1].net_j = (double)NAN;
+    rows[2].net_j = rows[2].gross_j = (double)NAN; // refused: it took nothing
+    add(f, rows, 3);
+    ok(ledger_summarise(f->ledger, LEDGER_BY_KEY, NULL, 0, INT64_MAX, &sums, &n, &err), &err);
+    assert_true(isnan(sums[0].net_wh));
+    assert_true(fabs(sums[0].gross_wh - 2) < 1e-9);
+    free(sums);
+    ok(ledger_summarise(f->ledger, LEDGER_BY_KEY, NULL, 3, INT64_MAX, &sums, &n, &err), &err);
+    assert_true(sums[0].net_wh == 0);
+    free(sums);
+}
+
 static void test_sums(void **state) {
     struct fixture *f = *state;
     struct ledger_summary *sums;
@@ -319,6 +337,7 @@ int main(void) {
         CASE(test_all_or_none),
         CASE(test_what_is_not_known_adds_nothing),
         CASE(test_sums),
+        CASE(test_a_sum_with_an_unknown_part_is_unknown),
         CASE(test_feedback),
         CASE(test_energy_is_settled),
         CASE(test_opinions_go_out),

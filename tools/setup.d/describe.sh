@@ -105,6 +105,8 @@ write_engine_cmake_private() {
     cmake_set WATTLAW_ENGINE_RUNTIME_BACKENDS "${list[@]}"
     mapfile -t list < <(names runtime-lapack)
     cmake_set WATTLAW_ENGINE_RUNTIME_LAPACK_LIBS "${list[@]}"
+    mapfile -t list < <(names runtime-server)
+    cmake_set WATTLAW_ENGINE_RUNTIME_SERVER "${list[@]}"
 }
 
 # pkg_words OPTION MODULE...: what pkg-config says, one word per line; nothing if it knows no such module.

@@ -108,6 +108,18 @@ lay_out() {
     for file in "$root"/usr/bin/llama-*; do ln -f "$(loader "$root")" "$root/tools/${file##*/}"; done
 }
 
+# runtime-server/  llama-server and what it loads beyond runtime/: what `serve` needs in an installation. Made of what is
+#                  there already, so it is no part of the key below.
+lay_out_server() {
+    local root=$1 lib=$2 files file
+    [ -e "$root/runtime-server/llama-server.bin" ] && return 0
+    mapfile -t files < <(needed "$root" "$lib:$root/$lib/llama" "$root/usr/bin/llama-server")
+    for file in "${files[@]}"; do
+        [ -e "$root/runtime/${file##*/}" ] || gather "$root/runtime-server" "$file"
+    done
+    mv "$root/runtime-server/llama-server" "$root/runtime-server/llama-server.bin"
+}
+
 # The recipe's own text is part of the key: a changed list or a changed way of unpacking makes a new tree.
 sysroot_key() {
     {
