@@ -6,6 +6,7 @@
 //   prompt=30     ms before the first           die=3       cut the connection after so many
 //   status=500    an error in this form         garbage     an answer that is no JSON
 //   exit=3        the whole server ends then    silent      no answer at all
+//   stamps        each token is "@" and the time in ns (CLOCK_MONOTONIC) at which it was made
 //
 // A prompt has a token for each word, and 85 for each picture. GET /stub tells what it has seen.
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include "base/str.h"
 #include "gateway/http_server.h"
 #include "openai/json_text.h"
+#include "os/clock.h"
 
 static struct {
     uv_loop_t loop;
@@ -28,7 +30,7 @@ static struct {
 struct answer {
     struct http_exchange *exchange; // NULL: the client has left
     uv_timer_t timer;
-    bool is_chat, is_stream, wants_usage;
+    bool is_chat, is_stream, wants_usage, has_stamps;
     long n_prompt, n_tokens, n_max, delay_ms, prompt_ms, die, exit_after, n_sent;
     char model[256];
 };
@@ -196,7 +198,11 @@ static bool dies(const struct answer *a) {
 
 static void send_token(struct answer *a) {
     char text[32];
-    snprintf(text, sizeof text, "%sword%ld", a->n_sent ? " " : "", a->n_sent);
+    if (a->has_stamps) {
+        snprintf(text, sizeof text, "@%lld", (long long)os_now_ns());
+    } else {
+        snprintf(text, sizeof text, "%sword%ld", a->n_sent ? " " : "", a->n_sent);
+    }
     if (a->is_stream) {
         send_piece(a, text, NULL);
     }
@@ -268,6 +274,7 @@ static void begin_answer(struct http_exchange *exchange, const json_t *root, boo
     a->prompt_ms = number_after(last, "prompt=", 0);
     a->die = number_after(last, "die=", -1);
     a->exit_after = number_after(last, "exit=", -1);
+    a->has_stamps = strstr(last, "stamps") != NULL;
     a->n_max = limit_of(root);
     a->is_stream = wl_json_opt_bool(root, "stream", false);
     a->wants_usage =
