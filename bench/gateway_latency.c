@@ -2,7 +2,9 @@
 // gateway without a ledger and through one with a ledger, in an order that goes round, one request
 // at a time, on connections that stay open. The model server computes nothing.
 //
-//   gateway_latency [--turns N] [--json]
+// With --against the gateway of another build stands beside them.
+//
+//   gateway_latency [--turns N] [--against PROGRAM] [--json]
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,10 +18,11 @@
 #include "support/question.h"
 #include "support/stage.h"
 
-enum { N_WAYS = 3, N_WARM_UP = 50, PICTURE_BYTES = 400000 };
-enum { DIRECT, WITHOUT_LEDGER, WITH_LEDGER };
+enum { MAX_WAYS = 4, N_WARM_UP = 50, PICTURE_BYTES = 400000 };
+enum { DIRECT, WITHOUT_LEDGER, WITH_LEDGER, OTHER_BUILD };
 
-static const char *const WAYS[N_WAYS] = {"direct", "gateway, no ledger", "gateway, ledger"};
+static const char *const WAYS[MAX_WAYS] = {"direct", "gateway, no ledger", "gateway, ledger",
+                                           "other build, ledger"};
 
 struct kind {
     const char *name;
@@ -34,11 +37,12 @@ static const struct kind KINDS[] = {
 };
 
 struct ways {
-    struct asker asker[N_WAYS];
+    struct asker asker[MAX_WAYS];
+    size_t n;
 };
 
 struct times {
-    double *first_s[N_WAYS], *whole_s[N_WAYS];
+    double *first_s[MAX_WAYS], *whole_s[MAX_WAYS];
     size_t n;
 };
 
@@ -58,8 +62,8 @@ static char *request_of(const struct kind *kind, size_t *n) {
 
 static void take_turn(struct ways *ways, const char *request, size_t n, size_t number,
                       struct times *out) {
-    for (size_t i = 0; i < N_WAYS; i++) {
-        size_t way = (number + i) % N_WAYS;
+    for (size_t i = 0; i < ways->n; i++) {
+        size_t way = (number + i) % ways->n;
         struct asked asked = asker_ask(&ways->asker[way], request, n);
         if (asked.status != 200) {
             stage_fail("%s answers with status %d", WAYS[way], asked.status);
@@ -73,7 +77,7 @@ static void take_turn(struct ways *ways, const char *request, size_t n, size_t n
 
 static void times_alloc(struct times *times, size_t n) {
     times->n = n;
-    for (int way = 0; way < N_WAYS; way++) {
+    for (int way = 0; way < MAX_WAYS; way++) {
         times->first_s[way] = calloc(n, sizeof(double));
         times->whole_s[way] = calloc(n, sizeof(double));
         if (!times->first_s[way] || !times->whole_s[way]) {
@@ -83,7 +87,7 @@ static void times_alloc(struct times *times, size_t n) {
 }
 
 static void times_free(struct times *times) {
-    for (int way = 0; way < N_WAYS; way++) {
+    for (int way = 0; way < MAX_WAYS; way++) {
         free(times->first_s[way]);
         free(times->whole_s[way]);
     }
@@ -104,10 +108,10 @@ static void print_row(const char *what, const char *way, const struct contrast *
     putchar('\n');
 }
 
-static void compare(const char *what, double *const values[N_WAYS], size_t n, bool is_json,
-                    json_t *rows) {
+static void compare(const char *what, double *const values[MAX_WAYS], size_t n_ways, size_t n,
+                    bool is_json, json_t *rows) {
     static const double SHARES[] = {0.5, 0.99};
-    for (int way = WITHOUT_LEDGER; way < N_WAYS; way++) {
+    for (size_t way = WITHOUT_LEDGER; way < n_ways; way++) {
         for (size_t i = 0; i < 2; i++) {
             struct contrast contrast;
             contrast_make(values[DIRECT], values[way], n, SHARES[i], &contrast);
@@ -136,9 +140,9 @@ static json_t *run_kind(const struct kind *kind, struct ways *ways, size_t n_tur
         printf("%s (n=%zu turns, request of %zu bytes)\n", kind->name, n_turns, n);
     }
     if (kind->is_stream) {
-        compare("first", times.first_s, n_turns, is_json, rows);
+        compare("first", times.first_s, ways->n, n_turns, is_json, rows);
     }
-    compare("whole", times.whole_s, n_turns, is_json, rows);
+    compare("whole", times.whole_s, ways->n, n_turns, is_json, rows);
     times_free(&times);
     free(request);
     return json_pack("{s:s, s:i, s:o}", "kind", kind->name, "request_bytes", (int)n, "rows", rows);
@@ -146,31 +150,44 @@ static json_t *run_kind(const struct kind *kind, struct ways *ways, size_t n_tur
 
 // ---- the stage ----
 
-static void open_ways(struct stage *stage, struct ways *ways) {
-    char ledger[128];
-    uint16_t port[N_WAYS];
-    stage_start_stub(stage, &port[DIRECT]);
-    snprintf(ledger, sizeof ledger, "%s/ledger.db", stage->folder);
-    const char *const without[] = {"--no-ledger", NULL}, *const with[] = {"--ledger", ledger, NULL};
-    stage_start_gateway(stage, "gateway-without", port[DIRECT], without, &port[WITHOUT_LEDGER]);
-    stage_start_gateway(stage, "gateway-with", port[DIRECT], with, &port[WITH_LEDGER]);
-    for (int way = 0; way < N_WAYS; way++) {
-        if (!asker_open(&ways->asker[way], port[way])) {
-            stage_fail("cannot connect");
-        }
+static void start(struct stage *stage, const char *name, const char *program, const char *ledger,
+                  uint16_t upstream, struct ways *ways) {
+    char path[128];
+    uint16_t port;
+    snprintf(path, sizeof path, "%s/%s.db", stage->folder, name);
+    bool has_ledger = strcmp(ledger, "--ledger") == 0;
+    const char *const more[] = {ledger, has_ledger ? path : NULL, NULL};
+    stage_start_gateway(stage, name, program, upstream, more, &port);
+    if (!asker_open(&ways->asker[ways->n++], port)) {
+        stage_fail("cannot connect");
+    }
+}
+
+static void open_ways(struct stage *stage, const char *other_build, struct ways *ways) {
+    uint16_t stub;
+    stage_start_stub(stage, &stub);
+    ways->n = 1;
+    if (!asker_open(&ways->asker[DIRECT], stub)) {
+        stage_fail("cannot connect");
+    }
+    start(stage, "without", NULL, "--no-ledger", stub, ways);
+    start(stage, "with", NULL, "--ledger", stub, ways);
+    if (other_build) {
+        start(stage, "other", other_build, "--ledger", stub, ways);
     }
 }
 
 int main(int argc, char **argv) {
-    static const char *const NAMES[] = {"--turns=", "--json", NULL};
-    option_check(argc, argv, NAMES, "usage: gateway_latency [--turns N] [--json]");
+    static const char *const NAMES[] = {"--turns=", "--against=", "--json", NULL};
+    option_check(argc, argv, NAMES,
+                 "usage: gateway_latency [--turns N] [--against PROGRAM] [--json]");
     size_t n_turns = (size_t)option_number(argc, argv, "--turns", 2000);
     bool is_json = option_flag(argc, argv, "--json");
     struct stage stage;
     struct ways ways;
     json_t *kinds = json_array();
     stage_open(&stage);
-    open_ways(&stage, &ways);
+    open_ways(&stage, option_text(argc, argv, "--against"), &ways);
     double load_before = figures_load_1();
     if (!is_json) {
         printf(
@@ -191,7 +208,7 @@ int main(int argc, char **argv) {
         printf("load of the machine: %.2f before, %.2f after\n", load_before, figures_load_1());
         json_decref(all);
     }
-    for (int way = 0; way < N_WAYS; way++) {
+    for (size_t way = 0; way < ways.n; way++) {
         asker_close(&ways.asker[way]);
     }
     stage_close(&stage);

@@ -3,7 +3,9 @@
 // Rounds in turns; figures are medians, ratios are those of one round. On a small machine client,
 // proxy and model server share the cores, so the CPU time per request of the proxy alone says more.
 //
-//   gateway_throughput [--rounds N] [--seconds S] [--wrk] [--json]
+// With --against the gateway of another build stands beside them.
+//
+//   gateway_throughput [--rounds N] [--seconds S] [--against PROGRAM] [--wrk] [--json]
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +20,8 @@
 #include "support/question.h"
 #include "support/wire.h"
 
-enum { MAX_ROUNDS = 64, N_WAYS = 5 };
-enum { DIRECT, NGINX_1, NGINX_AS_MANY, WITHOUT_LEDGER, WITH_LEDGER };
+enum { MAX_ROUNDS = 64, MAX_WAYS = 7 };
+enum { DIRECT, NGINX_1, NGINX_AS_MANY, WITHOUT_LEDGER, WITH_LEDGER, OTHER_WITHOUT, OTHER_WITH };
 
 static const unsigned N_CLIENTS[] = {16, 64};
 
@@ -33,7 +35,8 @@ struct way {
 
 struct bench {
     struct stage stage;
-    struct way way[N_WAYS];
+    struct way way[MAX_WAYS];
+    size_t n_ways;
     char *body, *request;
     size_t n_request, n_rounds;
     double seconds;
@@ -42,20 +45,18 @@ struct bench {
 
 // ---- the stage ----
 
-static void start_gateway(struct bench *b, int number, const char *name, const char *ledger) {
+static void start_gateway(struct bench *b, int number, const char *name, const char *program,
+                          const char *ledger) {
     struct way *way = &b->way[number];
     char path[128];
-    snprintf(path, sizeof path, "%s/ledger.db", b->stage.folder);
-    const char *const more[] = {"--concurrency",
-                                "256",
-                                "--queue",
-                                "1024",
-                                ledger,
-                                strcmp(ledger, "--ledger") ? NULL : path,
-                                NULL};
-    way->pid = stage_start_gateway(&b->stage, ledger + 2, b->way[DIRECT].port, more, &way->port);
+    bool has_ledger = strcmp(ledger, "--ledger") == 0;
+    snprintf(path, sizeof path, "%s/ledger-%d.db", b->stage.folder, number);
+    const char *const more[] = {"--concurrency",          "256", "--queue", "1024", ledger,
+                                has_ledger ? path : NULL, NULL};
+    snprintf(way->name, sizeof way->name, "%s, %s", name, has_ledger ? "ledger" : "no ledger");
+    way->pid =
+        stage_start_gateway(&b->stage, way->name, program, b->way[DIRECT].port, more, &way->port);
     way->n_threads = figures_n_threads(way->pid);
-    snprintf(way->name, sizeof way->name, "%s", name);
 }
 
 static void start_nginx(struct bench *b, int number, unsigned n_workers) {
@@ -68,7 +69,7 @@ static void start_nginx(struct bench *b, int number, unsigned n_workers) {
              n_workers == 1 ? "" : "s");
 }
 
-static void open_stage(struct bench *b) {
+static void open_stage(struct bench *b, const char *other_build) {
     stage_open(&b->stage);
     if (!nginx_find()) {
         stage_fail("needs nginx");
@@ -76,8 +77,13 @@ static void open_stage(struct bench *b) {
     b->way[DIRECT].pid = nginx_start_model_server(&b->stage, &b->way[DIRECT].port);
     b->way[DIRECT].n_threads = 1;
     snprintf(b->way[DIRECT].name, sizeof b->way[DIRECT].name, "direct");
-    start_gateway(b, WITHOUT_LEDGER, "gateway, no ledger", "--no-ledger");
-    start_gateway(b, WITH_LEDGER, "gateway, ledger", "--ledger");
+    start_gateway(b, WITHOUT_LEDGER, "gateway", NULL, "--no-ledger");
+    start_gateway(b, WITH_LEDGER, "gateway", NULL, "--ledger");
+    if (other_build) {
+        start_gateway(b, OTHER_WITHOUT, "other", other_build, "--no-ledger");
+        start_gateway(b, OTHER_WITH, "other", other_build, "--ledger");
+    }
+    b->n_ways = other_build ? MAX_WAYS : MAX_WAYS - 2;
     start_nginx(b, NGINX_1, 1);
     start_nginx(b, NGINX_AS_MANY, b->way[WITH_LEDGER].n_threads);
 }
@@ -107,8 +113,8 @@ static void measure(struct bench *b, struct way *way, unsigned n_clients, size_t
 }
 
 static void take_round(struct bench *b, unsigned n_clients, size_t round) {
-    for (size_t i = 0; i < N_WAYS; i++) {
-        measure(b, &b->way[(round + i) % N_WAYS], n_clients, round);
+    for (size_t i = 0; i < b->n_ways; i++) {
+        measure(b, &b->way[(round + i) % b->n_ways], n_clients, round);
     }
 }
 
@@ -162,7 +168,7 @@ static json_t *run_clients(struct bench *b, unsigned n_clients) {
                n_clients, b->n_rounds, b->seconds, "", "requests", "of nginx, 1", "of nginx, many",
                "CPU per request", "requests per CPU s", "p50, p99");
     }
-    for (int i = 0; i < N_WAYS; i++) {
+    for (int i = 0; i < (int)b->n_ways; i++) {
         json_array_append_new(rows, tell_way(b, &b->way[i]));
     }
     return json_pack("{s:i, s:i, s:o}", "clients", (int)n_clients, "rounds", (int)b->n_rounds,
@@ -203,7 +209,7 @@ static void run_all_wrk(struct bench *b) {
     fclose(file);
     for (size_t i = 0; i < sizeof N_CLIENTS / sizeof N_CLIENTS[0]; i++) {
         printf("wrk, %u clients:", N_CLIENTS[i]);
-        for (int way = 0; way < N_WAYS; way++) {
+        for (int way = 0; way < (int)b->n_ways; way++) {
             printf("%s %s %.0f /s", way ? "," : "", b->way[way].name,
                    run_wrk(b, &b->way[way], N_CLIENTS[i]));
         }
@@ -212,16 +218,18 @@ static void run_all_wrk(struct bench *b) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const NAMES[] = {"--rounds=", "--seconds=", "--wrk", "--json", NULL};
+    static const char *const NAMES[] = {
+        "--rounds=", "--seconds=", "--against=", "--wrk", "--json", NULL};
     static struct bench b;
     option_check(argc, argv, NAMES,
-                 "usage: gateway_throughput [--rounds N] [--seconds S] [--wrk] [--json]");
+                 "usage: gateway_throughput [--rounds N] [--seconds S] [--against PROGRAM] [--wrk] "
+                 "[--json]");
     b.n_rounds = (size_t)fmin(option_number(argc, argv, "--rounds", 11), MAX_ROUNDS);
     b.seconds = option_number(argc, argv, "--seconds", 1.5);
     b.is_json = option_flag(argc, argv, "--json");
     b.body = question_small("Which pump is hot?", false);
     b.request = wire_request("/v1/chat/completions", b.body, strlen(b.body), &b.n_request);
-    open_stage(&b);
+    open_stage(&b, option_text(argc, argv, "--against"));
     json_t *all = json_array();
     double load_before = figures_load_1();
     for (size_t i = 0; i < sizeof N_CLIENTS / sizeof N_CLIENTS[0]; i++) {

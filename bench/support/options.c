@@ -15,16 +15,22 @@ bool option_flag(int argc, char **argv, const char *name) {
     return false;
 }
 
-double option_number(int argc, char **argv, const char *name, double otherwise) {
+const char *option_text(int argc, char **argv, const char *name) {
     for (int i = 1; i + 1 < argc; i++) {
-        double value;
         if (strcmp(argv[i], name) == 0) {
-            return str_parse_double(argv[i + 1], &value)
-                       ? value
-                       : (stage_fail("%s: expected a number, found '%s'", name, argv[i + 1]), 0);
+            return argv[i + 1];
         }
     }
-    return otherwise;
+    return NULL;
+}
+
+double option_number(int argc, char **argv, const char *name, double otherwise) {
+    const char *text = option_text(argc, argv, name);
+    double value = otherwise;
+    if (text && !str_parse_double(text, &value)) {
+        stage_fail("%s: expected a number, found '%s'", name, text);
+    }
+    return value;
 }
 
 // 0: not known; else how many arguments it is.

@@ -7,6 +7,7 @@
 
 bool option_flag(int argc, char **argv, const char *name);
 double option_number(int argc, char **argv, const char *name, double otherwise);
+const char *option_text(int argc, char **argv, const char *name); // NULL: not given
 // Ends the benchmark with `usage` when there is an argument that is in none of `names` (NULL at the
 // end; those that take a value end with '=').
 void option_check(int argc, char **argv, const char *const *names, const char *usage);

@@ -158,8 +158,8 @@ pid_t stage_start_stub(struct stage *stage, uint16_t *port) {
     return pid;
 }
 
-pid_t stage_start_gateway(struct stage *stage, const char *name, uint16_t upstream,
-                          const char *const *more, uint16_t *port) {
+pid_t stage_start_gateway(struct stage *stage, const char *name, const char *program,
+                          uint16_t upstream, const char *const *more, uint16_t *port) {
     char number[16], url[64];
     *port = stage_free_port();
     snprintf(number, sizeof number, "%u", (unsigned)*port);
@@ -170,7 +170,11 @@ pid_t stage_start_gateway(struct stage *stage, const char *name, uint16_t upstre
     for (; more && *more && n + 1 < STAGE_MAX_ARGS; more++) {
         argv[n++] = *more;
     }
+    if (program) {
+        setenv("WATTLAW_GATEWAY", program, 1);
+    }
     pid_t pid = stage_start(stage, name, argv);
+    unsetenv("WATTLAW_GATEWAY");
     stage_wait(stage, pid, name, *port, "/health");
     return pid;
 }

@@ -30,11 +30,11 @@ void stage_wait(const struct stage *stage, pid_t pid, const char *name, uint16_t
 // Asks for its end and waits for it.
 void stage_end(struct stage *stage, pid_t pid);
 
-// A model server that computes nothing, and a gateway in front of one. `more`: further options,
-// NULL at the end; NULL: none.
+// A model server that computes nothing, and a gateway in front of one: `program`, or that of this
+// build (NULL). `more`: further options, NULL at the end; NULL: none.
 pid_t stage_start_stub(struct stage *stage, uint16_t *port);
-pid_t stage_start_gateway(struct stage *stage, const char *name, uint16_t upstream,
-                          const char *const *more, uint16_t *port);
+pid_t stage_start_gateway(struct stage *stage, const char *name, const char *program,
+                          uint16_t upstream, const char *const *more, uint16_t *port);
 
 // Prints and ends the benchmark.
 _Noreturn void stage_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
