@@ -9,7 +9,7 @@
 #include "image/image.h"
 #include "support/stage.h"
 
-static const char BEGIN[] = "{\"model\":\"stub\",\"temperature\":0,\"max_tokens\":512,\"stream\":";
+static const char BEGIN[] = "{\"model\":\"stub\",\"temperature\":0,\"stream\":";
 static const char SYSTEM[] = "{\"role\":\"system\",\"content\":\"You are a helpful assistant.\"}";
 
 char *question_small(const char *text, bool is_stream) {
