@@ -50,7 +50,7 @@ set_target_properties(fake_engine PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_B
 # A model server that computes nothing, for tests and benchmarks of the gateway.
 add_executable(fake_model_server "${CMAKE_SOURCE_DIR}/tests/fake_model_server.c")
 target_compile_options(fake_model_server PRIVATE ${WATTLAW_CFLAGS})
-target_link_libraries(fake_model_server PRIVATE wl_gateway wl_openai wl_base PkgConfig::UV)
+target_link_libraries(fake_model_server PRIVATE wl_gateway wl_openai wl_os wl_base PkgConfig::UV)
 set_target_properties(fake_model_server PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 
 file(GLOB unit_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/unit/test_*.c")

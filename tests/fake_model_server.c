@@ -8,6 +8,7 @@
 //   exit=3        the whole server ends then    silent      no answer at all
 //   times=2       only so many errors of status=, then answers (they all have Retry-After: 1)
 //   tool=NAME     a call of this tool instead of words, its arguments have the words
+//   stamps        each token is "@" and the time in ns (CLOCK_MONOTONIC) at which it was made
 //
 // A prompt has a token for each word, and 85 for each picture. GET /stub tells what it has seen.
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include "base/str.h"
 #include "gateway/http_server.h"
 #include "openai/json_text.h"
+#include "os/clock.h"
 
 static struct {
     uv_loop_t loop;
@@ -31,7 +33,7 @@ static struct {
 struct answer {
     struct http_exchange *exchange; // NULL: the client has left
     uv_timer_t timer;
-    bool is_chat, is_stream, wants_usage;
+    bool is_chat, is_stream, wants_usage, has_stamps;
     long n_prompt, n_tokens, n_max, delay_ms, prompt_ms, die, exit_after, n_sent;
     char model[256];
     char tool[64]; // ""
@@ -254,7 +256,11 @@ static bool dies(const struct answer *a) {
 
 static void send_token(struct answer *a) {
     char text[32];
-    snprintf(text, sizeof text, "%sword%ld", a->n_sent ? " " : "", a->n_sent);
+    if (a->has_stamps) {
+        snprintf(text, sizeof text, "@%lld", (long long)os_now_ns());
+    } else {
+        snprintf(text, sizeof text, "%sword%ld", a->n_sent ? " " : "", a->n_sent);
+    }
     if (a->is_stream) {
         send_piece(a, text, NULL);
     }
@@ -337,6 +343,7 @@ static void begin_answer(struct http_exchange *exchange, const json_t *root, boo
     a->prompt_ms = number_after(last, "prompt=", 0);
     a->die = number_after(last, "die=", -1);
     a->exit_after = number_after(last, "exit=", -1);
+    a->has_stamps = strstr(last, "stamps") != NULL;
     a->n_max = limit_of(root);
     word_after(last, "tool=", a->tool, sizeof a->tool);
     a->is_stream = wl_json_opt_bool(root, "stream", false);

@@ -15,7 +15,7 @@
 enum {
     KEPT_CONNECTIONS = 4, // each one that is not used blocks a thread of llama-server
     MAX_KEPT_CONNECTIONS = 256,
-    HEADER_BYTES = 32 << 10,
+    HEADER_BYTES = 16 << 10,
     WAITING_BYTES = 1 << 20, // of a stream whose client is slow
 };
 

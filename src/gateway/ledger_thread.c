@@ -51,8 +51,9 @@ struct ledger_thread {
     struct order_queue orders, done;
     struct answer_queue answers;
     struct log_queue log;
-    int64_t retry_at_ns; // while it fails; 0 else
-    int64_t sums_at_ns;  // when the sums are to be written; INT64_MAX: there are none
+    int64_t retry_at_ns;  // while it fails; 0 else
+    int64_t sums_at_ns;   // when the sums are to be written; INT64_MAX: there are none
+    int64_t settle_at_ns; // likewise the energies
     bool is_closing;
     int64_t close_by_ns;
     uint64_t n_written, n_failures;
@@ -217,44 +218,55 @@ static enum wl_status write_sums(struct ledger_thread *ledger, struct wl_err *er
     return status;
 }
 
+static int64_t settle_time_ns(void) {
+    return os_now_ns() + LEDGER_SETTLE_MS * NS_OF_A_MS;
+}
+
+// Behind the rows that they belong to.
 static enum wl_status write_settled(struct ledger_thread *ledger, struct wl_err *err) {
     struct row_list *list = &ledger->pending_settled;
-    if (list->n == 0) {
-        return WL_OK;
-    }
     uv_mutex_unlock(&ledger->mutex);
     enum wl_status status = ledger_settle(ledger->store, list->rows, list->n, err);
     uv_mutex_lock(&ledger->mutex);
     if (status == WL_OK) {
         row_list_release(list);
+        ledger->settle_at_ns = ledger->settled.n > 0 ? settle_time_ns() : INT64_MAX;
     }
     return status;
-}
-
-static bool has_settled(const struct ledger_thread *ledger) {
-    return ledger->settled.n + ledger->pending_settled.n > 0;
 }
 
 static bool has_rows(const struct ledger_thread *ledger) {
     return n_waiting_rows(ledger) > 0;
 }
 
-static bool has_due_sums(const struct ledger_thread *ledger) {
+// What nobody waits for is written at its time, or before an order that may ask for it.
+static bool is_due(const struct ledger_thread *ledger, int64_t at_ns) {
     bool is_asked = ledger->orders.first || ledger->is_closing;
-    return ledger->sums_at_ns != INT64_MAX && (is_asked || ledger->sums_at_ns <= os_now_ns());
+    return at_ns != INT64_MAX && (is_asked || at_ns <= os_now_ns());
+}
+
+static bool has_due_settled(const struct ledger_thread *ledger) {
+    return is_due(ledger, ledger->settle_at_ns);
+}
+
+static bool has_due_sums(const struct ledger_thread *ledger) {
+    return is_due(ledger, ledger->sums_at_ns);
 }
 
 static bool has_to_write(const struct ledger_thread *ledger) {
-    return has_rows(ledger) || has_settled(ledger) || has_due_sums(ledger);
+    return has_rows(ledger) || has_due_settled(ledger) || has_due_sums(ledger);
 }
 
 static void write_all(struct ledger_thread *ledger) {
     struct wl_err err;
     // What is settled by now belongs to rows that are there by now: those are written first. What
     // comes meanwhile may belong to rows that come meanwhile.
-    row_list_move(&ledger->pending_settled, &ledger->settled);
+    bool has_settled = has_due_settled(ledger);
+    if (has_settled) {
+        row_list_move(&ledger->pending_settled, &ledger->settled);
+    }
     enum wl_status status = has_rows(ledger) ? write_rows(ledger, &err) : WL_OK;
-    if (status == WL_OK) {
+    if (status == WL_OK && has_settled) {
         status = write_settled(ledger, &err);
     }
     if (status == WL_OK && has_due_sums(ledger)) {
@@ -332,7 +344,9 @@ static bool forget_when_due(struct ledger_thread *ledger) {
 
 static int64_t next_ns(const struct ledger_thread *ledger) {
     int64_t at_ns = ledger->is_closing ? INT64_MAX : ledger->retention_at_ns;
-    int64_t write_ns = ledger->retry_at_ns != 0 ? ledger->retry_at_ns : ledger->sums_at_ns;
+    int64_t due_ns =
+        ledger->sums_at_ns < ledger->settle_at_ns ? ledger->sums_at_ns : ledger->settle_at_ns;
+    int64_t write_ns = ledger->retry_at_ns != 0 ? ledger->retry_at_ns : due_ns;
     return write_ns < at_ns ? write_ns : at_ns;
 }
 
@@ -424,10 +438,11 @@ void ledger_thread_settle(struct ledger_thread *ledger, const struct ledger_row 
     energy.prompt = energy.answer = NULL;
     uv_mutex_lock(&ledger->mutex);
     size_t n = ledger->settled.n + ledger->pending_settled.n;
-    if (n < LEDGER_MAX_WAITING && row_list_add(&ledger->settled, &energy, NULL, NULL)) {
-        uv_cond_signal(&ledger->is_wanted);
-    } else {
+    if (n >= LEDGER_MAX_WAITING || !row_list_add(&ledger->settled, &energy, NULL, NULL)) {
         log_line(ledger, "ledger: the energy of a request stays an estimate, too many wait");
+    } else if (ledger->settle_at_ns == INT64_MAX) {
+        ledger->settle_at_ns = settle_time_ns();
+        uv_cond_signal(&ledger->is_wanted);
     }
     uv_mutex_unlock(&ledger->mutex);
 }
@@ -489,7 +504,7 @@ static struct ledger_thread *new_thread(const struct ledger_thread_options *opti
     ledger->retry_ns = retry_ms * NS_OF_A_MS;
     ledger->retention_ms = options->retention_days * MS_OF_A_DAY;
     ledger->retention_at_ns = options->retention_days > 0 ? os_now_ns() : INT64_MAX;
-    ledger->sums_at_ns = INT64_MAX;
+    ledger->sums_at_ns = ledger->settle_at_ns = INT64_MAX;
     ledger->on_log = options->on_log;
     ledger->context = options->context;
     if (uv_mutex_init(&ledger->mutex) != 0) {

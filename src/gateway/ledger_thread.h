@@ -40,8 +40,10 @@ enum { LEDGER_MAX_WAITING = 20000, LEDGER_MAX_WAITING_TEXT_BYTES = 256 << 20 };
 enum wl_status ledger_thread_add(struct ledger_thread *ledger, const struct ledger_row *row,
                                  void (*on_safe)(void *context, bool is_written), void *context,
                                  struct wl_err *err);
-// The energy of a row that was added with an estimate (ledger_settle), written behind the row. Kept
-// while the file cannot be written.
+// The energy of a row that was added with an estimate (ledger_settle), written behind the row:
+// after LEDGER_SETTLE_MS, many at once, since nobody waits for it, or before an order. Kept while
+// the file cannot be written.
+enum { LEDGER_SETTLE_MS = 100 };
 void ledger_thread_settle(struct ledger_thread *ledger, const struct ledger_row *row);
 // The same for the machine's account (ledger_add_machine), without an answer: written after
 // LEDGER_MACHINE_MS, or before an order. Sums are kept while the file cannot be written.

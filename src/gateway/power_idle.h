@@ -15,6 +15,7 @@ struct power_idle {
     double energy_j, seconds; // of the bin that fills
     double watts[POWER_IDLE_BINS];
     size_t n, at;
+    double level_w, level_sd_w; // of the bins that are there
 };
 
 void power_idle_init(struct power_idle *idle, double given_w, double given_sd_w, double bin_s);

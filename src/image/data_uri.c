@@ -24,17 +24,20 @@ static bool is_word(const char *text, size_t n, const char *word) {
     return true;
 }
 
+// A picture is a million characters: one look-up for each is many times as fast as comparing.
+// Values are one more than the digit, so that 0 is what is none.
+// clang-format off
+static const unsigned char DIGITS[256] = {
+    ['A'] = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26,
+    ['a'] = 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52,
+    ['0'] = 53, 54, 55, 56, 57, 58, 59, 60, 61, 62,
+    ['+'] = 63, ['/'] = 64,
+};
+// clang-format on
+
+// What is none has the bit NOT_BASE64 (and all others).
 static unsigned digit(unsigned char c) {
-    if (c >= 'A' && c <= 'Z') {
-        return c - (unsigned)'A';
-    }
-    if (c >= 'a' && c <= 'z') {
-        return c - (unsigned)'a' + 26;
-    }
-    if (c >= '0' && c <= '9') {
-        return c - (unsigned)'0' + 52;
-    }
-    return c == '+' ? 62 : c == '/' ? 63 : NOT_BASE64;
+    return DIGITS[c] - 1u;
 }
 
 // The data behind the comma, or NULL.
@@ -53,7 +56,7 @@ static const char *find_data(const char *uri, size_t n) {
 }
 
 static enum wl_status refuse_character(const char *text, size_t n, size_t at, struct wl_err *err) {
-    while (at < n && digit((unsigned char)text[at]) != NOT_BASE64) {
+    while (at < n && !(digit((unsigned char)text[at]) & NOT_BASE64)) {
         at++;
     }
     unsigned char c = (unsigned char)text[at];
@@ -84,7 +87,7 @@ static enum wl_status decode_last_four(const char *text, size_t n, size_t n_padd
     unsigned bits = 0;
     for (size_t i = 0; i < 4; i++) {
         unsigned value = i < 4 - n_padding ? digit((unsigned char)text[n - 4 + i]) : 0;
-        if (value == NOT_BASE64) {
+        if (value & NOT_BASE64) {
             return refuse_character(text, n, n - 4 + i, err);
         }
         bits = bits << 6 | value;

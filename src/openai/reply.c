@@ -77,8 +77,19 @@ bool openai_usage_read(const json_t *reply, struct openai_usage *usage) {
 
 // ---- what it cost
 
+// Nine digits are more than any meter has. A number of 17 costs three times as much to write, and
+// there are six of them in each answer.
+static double nine_digits(double x) {
+    double exponent = 8 - floor(log10(fabs(x)));
+    if (!(exponent > 0 && exponent <= 22)) { // a power of ten beyond is not exact; 0 is not finite
+        return x;
+    }
+    double scale = pow(10, exponent);
+    return round(x * scale) / scale;
+}
+
 static json_t *wh_json(double joules) {
-    return wl_json_real(joules / UNITS_J_PER_WH);
+    return wl_json_real(nine_digits(joules / UNITS_J_PER_WH));
 }
 
 static json_t *interval_json(double joules, double sd_j) {
