@@ -429,7 +429,7 @@ static void test_a_refused_connection(void **state) {
     assert_int_equal(http_call_start(b.client, &options, &call, &err), WL_OK);
     assert_false(b.has_end); // not from within the start
     assert_true(loop_until(&b.loop, &b.has_end));
-    assert_int_equal(b.end, WL_IO);
+    assert_int_equal(b.end, WL_NOT_FOUND);
     options.url = "gopher://127.0.0.1/";
     b.has_end = false;
     if (http_call_start(b.client, &options, &call, &err) == WL_OK) {
