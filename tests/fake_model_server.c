@@ -288,10 +288,23 @@ static void begin_answer(struct http_exchange *exchange, const json_t *root, boo
 static void embed(struct http_exchange *exchange, const json_t *root) {
     const char *last;
     long n = n_of_request(root, &last);
+    if (strstr(last, "silent")) {
+        return;
+    }
     reply_json(exchange, json_pack("{s:s, s:[{s:s, s:i, s:[f,f,f]}], s:s, s:{s:I, s:I}}", "object",
                                    "list", "data", "object", "embedding", "index", 0, "embedding",
                                    0.25, -0.5, 0.125, "model", "stub", "usage", "prompt_tokens",
                                    (json_int_t)n, "total_tokens", (json_int_t)n));
+}
+
+// A token for each word.
+static void tokenize(struct http_exchange *exchange, const json_t *root) {
+    const char *last;
+    json_t *tokens = json_array();
+    for (long i = n_of_request(root, &last); i > 0; i--) {
+        json_array_append_new(tokens, json_integer(i));
+    }
+    reply_json(exchange, json_pack("{s:o}", "tokens", tokens));
 }
 
 static void reply_properties(struct http_exchange *exchange) {
@@ -320,6 +333,9 @@ static void on_post(struct http_exchange *exchange, const char *path) {
         stub.n_counts++;
         reply_json(exchange,
                    json_pack("{s:I}", "input_tokens", (json_int_t)n_of_request(root, &last)));
+    } else if (strcmp(path, "/tokenize") == 0) {
+        stub.n_counts++;
+        tokenize(exchange, root);
     } else {
         stub.n_requests++;
         snprintf(stub.last_body, sizeof stub.last_body, "%.*s", (int)(n < 4000 ? n : 0), body);
