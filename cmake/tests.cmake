@@ -12,6 +12,7 @@ set(TEST_ENV
   "WATTLAW_FAKE_ENGINE=${CMAKE_BINARY_DIR}/bin/fake_engine"
   "WATTLAW_GATEWAY=${CMAKE_BINARY_DIR}/bin/wattlaw-gateway"
   "WATTLAW_FAKE_MODEL_SERVER=${CMAKE_BINARY_DIR}/bin/fake_model_server"
+  "WATTLAW_SOAK=${CMAKE_BINARY_DIR}/bin/gateway_soak"
   "WATTLAW_SOURCE_DIR=${CMAKE_SOURCE_DIR}"
   "WATTLAW_BUILD_DIR=${CMAKE_BINARY_DIR}"
   "WATTLAW_TEST_MODELS=${CMAKE_SOURCE_DIR}/../shared/models"
@@ -52,6 +53,14 @@ add_executable(fake_model_server "${CMAKE_SOURCE_DIR}/tests/fake_model_server.c"
 target_compile_options(fake_model_server PRIVATE ${WATTLAW_CFLAGS})
 target_link_libraries(fake_model_server PRIVATE wl_gateway wl_openai wl_os wl_base PkgConfig::UV)
 set_target_properties(fake_model_server PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+
+# Clients and faults against a gateway (tests/soak/soak.h).
+file(GLOB soak_sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/soak/*.c")
+add_executable(gateway_soak ${soak_sources})
+target_compile_options(gateway_soak PRIVATE ${WATTLAW_CFLAGS})
+target_compile_definitions(gateway_soak PRIVATE _GNU_SOURCE)
+target_link_libraries(gateway_soak PRIVATE wl_account wl_image wl_os wl_base PkgConfig::SQLITE3 m)
+set_target_properties(gateway_soak PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 
 file(GLOB unit_tests CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/unit/test_*.c")
 foreach(source ${unit_tests})

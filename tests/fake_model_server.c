@@ -370,6 +370,9 @@ static json_t *vector(bool is_base64) {
 static void embed(struct http_exchange *exchange, const json_t *root) {
     const char *last;
     long n = n_of_request(root, &last);
+    if (strstr(last, "silent")) {
+        return;
+    }
     size_t n_texts = json_array_size(json_object_get(root, "input"));
     bool is_base64 = strcmp(wl_json_opt_string(root, "encoding_format", ""), "base64") == 0;
     json_t *list = json_array();
@@ -380,6 +383,16 @@ static void embed(struct http_exchange *exchange, const json_t *root) {
     reply_json(exchange, json_pack("{s:s, s:o, s:s, s:{s:I, s:I}}", "object", "list", "data", list,
                                    "model", "stub", "usage", "prompt_tokens", (json_int_t)n,
                                    "total_tokens", (json_int_t)n));
+}
+
+// A token for each word.
+static void tokenize(struct http_exchange *exchange, const json_t *root) {
+    const char *last;
+    json_t *tokens = json_array();
+    for (long i = n_of_request(root, &last); i > 0; i--) {
+        json_array_append_new(tokens, json_integer(i));
+    }
+    reply_json(exchange, json_pack("{s:o}", "tokens", tokens));
 }
 
 static void reply_properties(struct http_exchange *exchange) {
@@ -424,6 +437,9 @@ static void on_post(struct http_exchange *exchange, const char *path) {
         stub.n_counts++;
         reply_json(exchange,
                    json_pack("{s:I}", "input_tokens", (json_int_t)n_of_request(root, &last)));
+    } else if (strcmp(path, "/tokenize") == 0) {
+        stub.n_counts++;
+        tokenize(exchange, root);
     } else {
         stub.n_requests++;
         keep_headers(exchange);

@@ -7,6 +7,7 @@
 #include "os/clock.h"
 
 static const char DONE[] = "[DONE]";
+enum { EMPTY_ANSWER_BYTES = 65536 };
 
 void job_begin_stream(struct job *job) {
     if (job->exchange) {
@@ -180,9 +181,34 @@ void job_take_events(struct job *job, const char *bytes, size_t n) {
     }
 }
 
+// ---- limits ----
+
+// Nothing has come: the names that the model server would have told.
+static bool begin_empty(struct job *job) {
+    json_t *piece = json_pack("{s:s, s:I, s:s}", "id", job->id, "created",
+                              (json_int_t)(job->begin_wall_ms / 1000), "model", job->row.model);
+    bool is_fine = piece != NULL;
+    job->status = 200;
+    if (job->is_assembling) {
+        openai_assembly_init(&job->assembly, job->request.endpoint, EMPTY_ANSWER_BYTES);
+        is_fine = is_fine && openai_assembly_add(&job->assembly, piece, NULL) == WL_OK;
+    } else {
+        job_begin_stream(job);
+        job->last_piece = json_incref(piece);
+    }
+    json_decref(piece);
+    return is_fine;
+}
+
 void job_stop_at_limit(struct job *job) {
-    job->finish = "length";
+    bool is_empty = job->state == JOB_ASKING && job->request.endpoint != OPENAI_EMBEDDING;
     http_call_cancel(job->call);
     job->call = NULL;
-    job_close(job, LEDGER_BUDGET);
+    if ((is_empty && begin_empty(job)) || job->is_sse) {
+        job->finish = "length";
+        job_close(job, LEDGER_BUDGET);
+    } else { // half a document is none
+        job_refuse(job, LEDGER_BUDGET, 504, "limit_reached", NULL,
+                   "the answer was not there within the time or energy of a request");
+    }
 }

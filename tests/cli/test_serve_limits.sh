@@ -22,6 +22,8 @@ expect_status 'too long a request' 400
 expect_answer 'is told the counts and the limit' '.error.code == "context_length_exceeded" and (.error.message | test("22 .*20"))'
 ask /v1/messages '{"max_tokens":9,"messages":[]}'
 expect_status 'a form that cannot be limited is refused' 403
+ask /v1/embeddings '{"input":"a b c"}'
+expect_status 'inputs of embeddings are counted, too' 200
 stop_gateway
 
 # ---- limits of a model, whatever it is called ----
@@ -60,6 +62,18 @@ ask /v1/chat/completions "$(chat 'tokens=1000 delay=20')"
 expect_answer 'so is a whole answer' '.object == "chat.completion" and .choices[0].finish_reason == "length" and (.choices[0].message.content | test("^word0 word1 "))'
 none_runs() { [ "$(stub_count running)" = 0 ]; }
 ok 'the model server stops, too' until_ok 5 none_runs
+# Nothing has come by then: a long prompt.
+ask /v1/chat/completions "$(chat 'tokens=2 prompt=2500' '"stream":true')"
+expect_status 'a stream that is stopped before its first word is one' 200
+expect_pieces 'with an end and the energy' 'length == 1 and .[0].choices[0].finish_reason == "length" and .[0].usage.energy.wh > 0'
+ok 'as streams end, too' grep -F '[DONE]' "$OUT"
+ask /v1/completions '{"prompt":"tokens=2 prompt=2500"}'
+expect_answer 'an answer that is stopped before its first word is empty' '.object == "text_completion" and .choices[0].finish_reason == "length" and .choices[0].text == ""'
+status_of_last() { [ "$(sqlite3 ledger.db 'SELECT http_status FROM request ORDER BY begin_wall_ms DESC LIMIT 1')" = "$1" ]; }
+if command -v sqlite3 >/dev/null; then ok 'the ledger has its status' until_ok 5 status_of_last 200; fi
+ask /v1/embeddings '{"input":"silent"}'
+expect_status 'what cannot be shortened is refused' 504
+expect_answer 'in words' '.error.code == "limit_reached"'
 ask /v1/chat/completions "$(chat 'tokens=4')"
 expect_answer 'what is short enough is whole' '.choices[0].finish_reason == "stop" and .choices[0].message.content == "word0 word1 word2 word3"'
 stop_gateway
