@@ -15,6 +15,7 @@ set_target_properties(wattlaw-gateway PROPERTIES
 add_dependencies(wattlaw wattlaw-gateway)
 # The llama-server that `serve` starts is found beside the program.
 if(WATTLAW_ENGINE_PRIVATE)
+  file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
   file(CREATE_LINK "${CMAKE_SOURCE_DIR}/.deps/bin/llama-server" "${CMAKE_BINARY_DIR}/bin/llama-server" SYMBOLIC)
 endif()
 install(TARGETS wattlaw-gateway RUNTIME DESTINATION "${CMAKE_INSTALL_LIBDIR}/wattlaw")
