@@ -268,11 +268,27 @@ static enum wl_status set_profile(const struct cli_context *context, json_t *set
 
 // ---- the rest ----
 
+// Has the user said how many layers leave this machine?
+static bool has_layers(char **args) {
+    static const char *const NAMES[] = {"-ngl", "--gpu-layers", "--n-gpu-layers"};
+    for (size_t i = 0; args && args[i]; i++) {
+        for (size_t k = 0; k < sizeof NAMES / sizeof *NAMES; k++) {
+            if (strcmp(args[i], NAMES[k]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static void set_server_args(json_t *settings) {
     json_t *args = texts(given.server_args);
-    if (given.rpc) { // layers go to the other machines only when they count as "on the GPU"
+    if (given.rpc) {
         json_array_append_new(args, json_string("--rpc"));
         json_array_append_new(args, json_string(given.rpc));
+    }
+    // Layers go to the other machines only when they count as "on the GPU", and then all of them.
+    if (given.rpc && !has_layers(given.server_args)) {
         json_array_append_new(args, json_string("-ngl"));
         json_array_append_new(args, json_string("999"));
     }

@@ -326,6 +326,24 @@ test_versions() {
     is "0.7, later ones, and builds numbered like them are new enough" "" "$wrong"
 }
 
+# ---- the RPC server --------------------------------------------------------------------------------------------------
+
+test_rpc() {
+    local dir=$WORK/rpc lib=$WORK/rpc/.deps/sysroot/usr/lib/x
+    finished "$dir"
+    is "the RPC server is not there by itself" no "$(inside "$dir" 'rpc_is_there && echo yes || echo no')"
+    like "which --check says" "missing: llama.cpp's RPC server" "$("$dir/tools/setup" --check --rpc 2>&1)"
+    mkdir -p "$lib/pkgconfig"
+    touch "$lib/libllama.so"
+    echo 'Version: 0.27.0' >"$lib/pkgconfig/ggml.pc"
+    like "one of another version is not taken" "ggml 0.28.1 now, and .deps has 0.27.0" \
+        "$(inside "$dir" 'private_cache() { echo "Version: 0.28.1-2"; }; check_rpc_version')"
+    is "one of the same is" "" "$(inside "$dir" 'private_cache() { echo "Version: 0.27.0-3"; }; check_rpc_version')"
+    touch "$dir/.deps/sysroot/tools/libggml-rpc.so"
+    cp "$dir/.deps/bin/llama-bench" "$dir/.deps/bin/ggml-rpc-server"
+    is "and when it is there, nothing is done" "" "$("$dir/tools/setup" --rpc 2>&1)"
+}
+
 # ---- nothing written down --------------------------------------------------------------------------------------------
 
 test_no_host_names() {
@@ -359,6 +377,7 @@ test_client
 test_no_apt
 test_no_apt_but_complete
 test_versions
+test_rpc
 test_no_host_names
 [ "$failures" -eq 0 ] || printf '%s failed\n' "$failures"
 exit "$((failures > 0))"

@@ -15,7 +15,8 @@ write_wrappers() {
     lib=$(libdir "$DEPS/sysroot")
     rm -rf "$DEPS/bin.tmp"
     mkdir -p "$DEPS/bin.tmp"
-    for tool in "$DEPS"/sysroot/usr/bin/llama-*; do
+    for tool in "$DEPS"/sysroot/usr/bin/llama-* "$DEPS"/sysroot/usr/bin/ggml-rpc-server; do
+        [ -e "$tool" ] || continue # the last one only with --rpc
         tool=${tool##*/}
         cat >"$DEPS/bin.tmp/$tool" <<EOF
 #!/bin/sh
