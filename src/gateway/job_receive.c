@@ -84,12 +84,23 @@ static bool has_room(struct job *job) {
     return true;
 }
 
-// Any page on the internet can have its visitor's browser post to this machine. It would not see
-// the answer, but the energy would be spent. Browsers tell; a page that has a key has been invited.
+// "localhost", "127.0.0.1:8600", "[::1]:8600": names that nobody else can point here.
+static bool is_own_name(const char *host) {
+    bool is_number = host[0] == '[' || strspn(host, "0123456789.:") == strlen(host);
+    return is_number || strcasecmp(host, "localhost") == 0 ||
+           strncasecmp(host, "localhost:", 10) == 0;
+}
+
+// Any page on the internet can have its visitor's browser post to this machine: it would not see
+// the answer, but the energy would be spent; and it can have its own name point to this machine,
+// which makes the browser think that both are one site. Browsers tell where a request comes from.
+// A page that has a key has been invited.
 static bool is_invited(struct job *job) {
     const char *site = http_exchange_header(job->exchange, "Sec-Fetch-Site");
-    if (job->account != &job->gateway->accounts.everybody || !site ||
-        strcasecmp(site, "cross-site") != 0) {
+    const char *host = http_exchange_header(job->exchange, "Host");
+    bool is_elsewhere = site && strcasecmp(site, "cross-site") == 0;
+    bool is_renamed = site && host && !is_own_name(host);
+    if (job->account != &job->gateway->accounts.everybody || (!is_elsewhere && !is_renamed)) {
         return true;
     }
     job_refuse(job, LEDGER_REFUSED, 403, "cross_site", NULL,

@@ -124,11 +124,13 @@ static int64_t token_count(const json_t *usage, const char *name) {
 
 static void take_opaque_usage(struct job *job, const json_t *usage) {
     int64_t input = token_count(usage, "input_tokens");
-    int64_t cached = token_count(usage, "cache_read_input_tokens");
+    int64_t apart = token_count(usage, "cache_read_input_tokens"); // Anthropic: not in input
+    int64_t cached = token_count(json_object_get(usage, "input_tokens_details"), "cached_tokens");
     int64_t output = token_count(usage, "output_tokens");
-    if (input != OPENAI_ABSENT) { // Anthropic tells cached ones apart
-        job->usage.prompt_tokens = input + (cached > 0 ? cached : 0);
+    if (input != OPENAI_ABSENT) {
+        job->usage.prompt_tokens = input + (apart > 0 ? apart : 0);
     }
+    cached = apart != OPENAI_ABSENT ? apart : cached;
     job->usage.cached_tokens = cached != OPENAI_ABSENT ? cached : job->usage.cached_tokens;
     job->usage.completion_tokens = output != OPENAI_ABSENT ? output : job->usage.completion_tokens;
 }

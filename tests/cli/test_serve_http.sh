@@ -57,6 +57,10 @@ ask $CHAT "$BODY" -H 'Content-Type: text/plain' -H 'Origin: http://elsewhere.exa
 expect_status 'what a browser sends without asking first spends nothing either' 403
 expect_answer 'and is told why' '.error.code == "cross_site"'
 ok 'nothing of it is begun' test "$(stub_count requests)" = "$before"
+ask $CHAT "$BODY" -H 'Host: rebound.example:8600' -H 'Sec-Fetch-Site: same-origin'
+expect_status 'a page that had its own name point here is refused' 403
+ask $CHAT "$BODY" -H 'Host: rebound.example:8600'
+expect_status 'programs behind a proxy may use any name' 200
 ask $CHAT "$BODY" -H 'Origin: http://127.0.0.1' -H 'Sec-Fetch-Site: same-origin'
 expect_status 'pages of our own site may ask' 200
 
