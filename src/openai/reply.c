@@ -93,7 +93,7 @@ static json_t *wh_json(double joules) {
 }
 
 static json_t *interval_json(double joules, double sd_j) {
-    double low = joules - Z95 * sd_j, high = joules + Z95 * sd_j;
+    double low = fmax(joules - Z95 * sd_j, 0), high = joules + Z95 * sd_j;
     return isfinite(low) && isfinite(high) ? json_pack("[o, o]", wh_json(low), wh_json(high))
                                            : json_null();
 }

@@ -218,6 +218,12 @@ static void test_energy_json(void **state) {
     assert_true(json_real_value(json_array_get(interval, 0)) == 2);
     assert_true(json_real_value(json_array_get(interval, 1)) == 2);
     json_decref(value);
+    exact.gross_sd_j = exact.gross_j; // no machine gives energy back
+    value = openai_energy_json(&exact);
+    interval = json_object_get(value, "wh_ci95");
+    assert_true(json_real_value(json_array_get(interval, 0)) == 0);
+    assert_true(json_real_value(json_array_get(interval, 1)) > 5);
+    json_decref(value);
 }
 
 static void test_add_energy(void **state) {
