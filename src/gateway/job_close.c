@@ -243,6 +243,10 @@ static void make_end(struct job *job) {
 
 static void end_stream(struct job *job) {
     static const char DONE[] = "data: [DONE]\n\n";
+    if (!job->is_read && job->end == LEDGER_UPSTREAM_DIED) {
+        http_stream_abort(job->exchange); // how its form tells of errors is not known
+        return;
+    }
     if (!job->is_read) {
         write_energy_comment(job);
     } else if (job->end == LEDGER_UPSTREAM_DIED || job->end == LEDGER_GATEWAY_ENDED) {

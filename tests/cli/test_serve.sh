@@ -54,6 +54,8 @@ expect_status 'a wrong method' 405
 ask /v1/chat/completions "$(chat 'die=3 tokens=9 delay=2' '"stream":true')"
 ok 'a stream that dies ends with an error event' grep -E '^data: {"error":.*model_server_died' "$OUT"
 ok 'and not as if it were whole' sh -c "! grep -F '[DONE]' '$OUT'"
+expect_code 18 'a stream of another form that dies is not whole' curl -sN --max-time 30 \
+    -d '{"input":"die=3 tokens=9 delay=2","stream":true}' "$GATEWAY/v1/responses"
 ask /v1/chat/completions "$(chat 'die=0')"
 expect_status 'a server that dies before its answer' 502
 ask /v1/chat/completions "$(chat garbage)"
@@ -71,7 +73,7 @@ ok 'nothing runs any more' test "$(stub_count running)" = 0
 
 # ---- the ledger ----
 fetch /v1/energy
-expect_answer 'all of it is in the ledger' '.by_model | map(.requests) | add == 13'
+expect_answer 'all of it is in the ledger' '.by_model | map(.requests) | add == 14'
 ask /v1/chat/completions "$(chat 'tokens=1')"
 id=$(sed -n 's/^X-Request-Id: \(.*\)\r/\1/p' headers)
 ask /v1/feedback "{\"id\":\"$id\",\"score\":1,\"note\":\"fine\"}"

@@ -179,7 +179,7 @@ struct soak {
     int fifo_fd;                     // -1
     int64_t fifo_next_ms;
     void *lock; // sqlite3 that holds the ledger
-    int64_t server_start_ms;
+    int64_t server_start_ms, next_client_ms;
 
     struct soak_counts counts[KIND_N];
     uint64_t n_faults[FAULT_N], n_events, n_hup;

@@ -83,10 +83,13 @@ static void keep_answer(struct soak_client *c) {
     }
 }
 
+// What is passed on as it is ends with our comment.
+static bool has_done(const struct buf *body) {
+    return find(buf_text(body), body->len, "data: [DONE]\n\n") != NULL;
+}
+
 static void look_at_stream(struct soak_client *c) {
-    static const char DONE[] = "data: [DONE]\n\n";
-    size_t n = sizeof DONE - 1;
-    bool is_done = c->body.len >= n && memcmp(c->body.data + c->body.len - n, DONE, n) == 0;
+    bool is_done = has_done(&c->body);
     bool is_error = find(buf_text(&c->body), c->body.len, "data: {\"error\"") != NULL;
     if (is_done == is_error) {
         soak_problem(c->soak, "%s: a stream ended without [DONE] or error, or with both: %s",

@@ -15,15 +15,20 @@
 #define FAULT_NAME(name) #name,
 static const char *const NAMES[] = {SOAK_FAULT_LIST(FAULT_NAME)};
 
-// Until what a fault has left behind is over: looks at the model server, tries of the ledger.
-static const int64_t GRACE_MS = 4000;
+// Until what a fault has left behind is over: looks at the model server, tries of the ledger. Some
+// faults must not be felt at all.
+static const int64_t GRACE_MS[FAULT_N] = {[FAULT_server_killed] = 7000,
+                                          [FAULT_server_stopped] = 7000,
+                                          [FAULT_disk_full] = 2500,
+                                          [FAULT_ledger_locked] = 2500,
+                                          [FAULT_gateway_killed] = 1000};
 
 const char *soak_fault_name(enum soak_fault fault) {
     return NAMES[fault];
 }
 
-static void put_calm_off(struct soak *soak, int64_t until_ms) {
-    int64_t since_ms = until_ms + GRACE_MS;
+static void put_calm_off(struct soak *soak, enum soak_fault fault, int64_t until_ms) {
+    int64_t since_ms = GRACE_MS[fault] ? until_ms + GRACE_MS[fault] : 0;
     soak->calm_since_ms = since_ms > soak->calm_since_ms ? since_ms : soak->calm_since_ms;
 }
 
@@ -166,7 +171,7 @@ void soak_fault_begin(struct soak *soak, enum soak_fault fault) {
     }
     soak->n_faults[fault]++;
     soak->fault_until_ms[fault] = now_ms + length_ms;
-    put_calm_off(soak, now_ms + length_ms);
+    put_calm_off(soak, fault, now_ms + length_ms);
     switch (fault) {
     case FAULT_server_killed: soak_stop(&soak->server, SIGKILL, 5000); break;
     case FAULT_server_stopped: kill(soak->server.pid, SIGSTOP); break;
@@ -186,7 +191,7 @@ void soak_fault_begin(struct soak *soak, enum soak_fault fault) {
 
 static void end_fault(struct soak *soak, enum soak_fault fault) {
     soak->fault_until_ms[fault] = 0;
-    put_calm_off(soak, soak_now_ms());
+    put_calm_off(soak, fault, soak_now_ms());
     switch (fault) {
     case FAULT_server_stopped: kill(soak->server.pid, SIGCONT); break;
     case FAULT_disk_full: limit_files(soak, RLIM_INFINITY); break;
@@ -209,7 +214,7 @@ static void revive_server(struct soak *soak) {
         if (!soak_start_server(soak)) {
             soak_problem(soak, "the fake model server does not start");
         }
-        put_calm_off(soak, now_ms);
+        put_calm_off(soak, FAULT_server_killed, now_ms);
     }
 }
 

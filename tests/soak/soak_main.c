@@ -4,6 +4,7 @@
 //   --rounds N     gateways one after the other (4)          --clients N   at once (32)
 //   --seed N       (1)                                       --dir DIR     for its files (.)
 //   --fault-ms N   mean time between faults (2500; 0: none)  --json FILE   the figures
+//   --per-second N new clients (60)
 //   --growth X     memory may grow so much from a round's first third to its last (0: not checked)
 //
 // WATTLAW_GATEWAY and WATTLAW_FAKE_MODEL_SERVER name the programs. Exit code 1: a check has failed.
@@ -23,7 +24,7 @@
 #include "soak.h"
 
 static struct {
-    uint64_t n_events, n_rounds, n_clients, seed, fault_ms;
+    uint64_t n_events, n_rounds, n_clients, seed, fault_ms, per_second;
     double minutes, growth;
     const char *dir, *json;
 } options = {.n_events = 4000,
@@ -31,6 +32,7 @@ static struct {
              .n_clients = 32,
              .seed = 1,
              .fault_ms = 2500,
+             .per_second = 60,
              .minutes = 1e6,
              .dir = "."};
 
@@ -50,18 +52,33 @@ static void set_up_round(struct soak *soak, uint64_t round) {
     soak_write_profile(soak, true);
 }
 
+// Refusals are quick: a pace keeps them from taking the place of all else while something is wrong.
+static bool is_time(struct soak *soak) {
+    int64_t now_ms = soak_now_ms();
+    if (now_ms < soak->next_client_ms) {
+        return false;
+    }
+    int64_t step_ms = 1000 / (int64_t)(options.per_second ? options.per_second : 1);
+    bool is_late = now_ms > soak->next_client_ms + 1000; // what was missed stays so
+    soak->next_client_ms = (is_late ? now_ms : soak->next_client_ms) + step_ms;
+    return true;
+}
+
 static void begin_clients(struct soak *soak, uint64_t *n_left) {
     for (size_t i = 0; i<options.n_clients && * n_left> 0; i++) {
         if (soak->clients[i] || soak->gateway.pid == 0) {
             continue;
         }
+        if (!is_time(soak)) {
+            return;
+        }
         enum soak_kind kind = soak_plan_choose(soak);
         int64_t now_ms = soak_now_ms();
-        if (kind == KIND_server_exits && now_ms - soak->server_start_ms < 5000) {
+        if (kind == KIND_server_exits && now_ms - soak->server_start_ms < 15000) {
             kind = KIND_chat; // it is to be there most of the time
         }
         if (kind == KIND_server_exits) {
-            soak->calm_since_ms = now_ms + 8000;
+            soak->calm_since_ms = now_ms + 12000;
         }
         struct soak_plan plan;
         soak_plan_make(soak, kind, &plan);
@@ -275,11 +292,9 @@ static bool read_option(const char *name, const char *value) {
     static const struct {
         const char *name;
         uint64_t *out;
-    } COUNTS[] = {{"--events", &options.n_events},
-                  {"--rounds", &options.n_rounds},
-                  {"--clients", &options.n_clients},
-                  {"--seed", &options.seed},
-                  {"--fault-ms", &options.fault_ms}};
+    } COUNTS[] = {{"--events", &options.n_events},       {"--rounds", &options.n_rounds},
+                  {"--clients", &options.n_clients},     {"--seed", &options.seed},
+                  {"--per-second", &options.per_second}, {"--fault-ms", &options.fault_ms}};
     for (size_t i = 0; i < sizeof COUNTS / sizeof COUNTS[0]; i++) {
         if (strcmp(name, COUNTS[i].name) == 0) {
             return str_parse_u64(value, COUNTS[i].out);
