@@ -2,7 +2,8 @@
 # One box, a model split over two boxes by llama.cpp's RPC, two boxes with a copy each: joules, core
 # seconds and time of an answer.
 #   bench/serve_boxes.sh BUILD_DIR [MODEL [LAYERS_AT_THE_HELPER]]
-#   ROUNDS=7 ANSWERS=6 TOKENS=48 RESULTS=FILE bench/serve_boxes.sh ...
+#   ROUNDS=7 ANSWERS=6 TOKENS=48 WORDS=96 RESULTS=FILE bench/serve_boxes.sh ...
+#   LIMIT_MIB=320 bench/serve_boxes.sh ...     boxes with so little memory that the model fits into two only
 #
 # A box is one core of this machine and a network namespace; a veth pair is the network between them.
 # A relay adds delay, since few kernels of virtual machines have netem. Every server runs all the
@@ -12,17 +13,24 @@
 #   one       the model on box 1
 #   split     half of its layers on box 1, the others on box 2; delays are those of a round trip
 #   copies    the model on both, nginx in front
+#   small     the model on box 1, whose memory is too small: it is read from disk again and again
+#   talk      a conversation of six turns before two copies: by load, and by key (at the end)
 #
 # Figures of a window, which is ANSWERS answers to one or two clients that never wait:
-#   core s    of the servers' processes (gateways, nginx and relay included), of each box
-#   J         what a gateway's meter counts for the machine; on machines without a meter that is
-#             its estimate from the CPU time of everything
+#   core s    of the servers' processes on both boxes, gateways, nginx and relay included
+#   J         of boxes of their own: idle watts of each box that is on, and watts of the busy core
+#   J (meter) what a gateway's meter counts for this machine, with all else that runs here
+#   J (said)  the sum of what the answers say of themselves
+#
+# bench/serve_boxes.awk makes the table from the lines that RESULTS keeps.
 set -euo pipefail
 build=$(cd "$1" && pwd)
 model=${2:-builtin} layers=${3:-}
 rounds=${ROUNDS:-7} answers=${ANSWERS:-6} tokens=${TOKENS:-48}
 source=$(cd "$(dirname "$0")/.." && pwd)
-results=${RESULTS:-}
+results=${RESULTS:-} limit=${LIMIT_MIB:-}
+arms=(one split split-1ms split-10ms copies) loads=(1 2)
+if [ -n "$limit" ]; then arms=(one small split) loads=(1); fi
 dir=$(mktemp -d)
 ns=wl-box2-$$
 pids=()
@@ -32,6 +40,7 @@ stop() {
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     wait 2>/dev/null || true
     ip netns del "$ns" 2>/dev/null || true
+    [ -z "$limit" ] || rmdir "$groups"/wl-box-$$-[12] 2>/dev/null || true
     rm -rf "$dir"
 }
 trap stop EXIT
@@ -57,11 +66,31 @@ ip -n "$ns" addr add 10.77.0.2/30 dev wl-b
 ip -n "$ns" link set wl-b up
 ip -n "$ns" link set lo up
 
-# box N COMMAND...: in the background, on its core and in its network; the process is in $pid.
+# Control groups for memory, below our own: of version 1, since in version 2 a group with processes has no
+# other below it.
+groups=/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup)
+if [ -n "$limit" ]; then
+    for n in 1 2; do
+        mkdir "$groups/wl-box-$$-$n" || need 'memory cannot be limited here (no control group of version 1)'
+        echo $((limit << 20)) >"$groups/wl-box-$$-$n/memory.limit_in_bytes"
+    done
+fi
+# own_file NAME: a copy of the model that no other process has in its memory.
+own_file() {
+    cp "$model" "$dir/$1.gguf"
+    dd of="$dir/$1.gguf" oflag=nocache conv=notrunc,fdatasync count=0 status=none
+    printf '%s' "$dir/$1.gguf"
+}
+
+# box N COMMAND...: in the background, on its core, in its network, and with $is_small in its memory;
+# the process is in $pid.
+is_small=
 box() {
     local number=$1 where=()
     shift
-    [ "$number" = 1 ] || where=(ip netns exec "$ns")
+    # shellcheck disable=SC2016  # for the shell that is started
+    [ -z "$is_small" ] || where=(bash -c 'echo $$ >"$0"; exec "$@"' "$groups/wl-box-$$-$number/cgroup.procs")
+    [ "$number" = 1 ] || where+=(ip netns exec "$ns")
     OMP_WAIT_POLICY=passive "${where[@]}" taskset -c $((number - 1)) "$@" >>"$dir/log" 2>&1 &
     pid=$!
     pids+=("$pid")
@@ -85,8 +114,8 @@ declare -A url group
 gateway() {
     local name=$1 number=$2 port=$3
     shift 3
-    box "$number" "$build/bin/wattlaw" serve -q -m "$model" --mmproj none --no-ledger --threads 1 \
-        --host "10.77.0.$number" --port "$port" --keys "$dir/keys.json" --slots 2 --ctx 1024 "$@"
+    box "$number" "$build/bin/wattlaw" serve -q -m "${file:-$model}" --mmproj none --no-ledger --threads 1 \
+        --host "10.77.0.$number" --port "$port" --keys "$dir/keys.json" --slots 2 --ctx 2048 "$@"
     url[$name]=http://10.77.0.$number:$port
     group[$name]+=" $pid"
     wait_for curl -sf -H "$auth" "${url[$name]}/health"
@@ -110,30 +139,40 @@ split() {
     gateway "$name" 1 $((port + 200)) --rpc "10.77.0.2:$rpc" --server-arg=-ngl --server-arg="$layers"
 }
 
-gateway one 1 8600
-gateway second 2 8600
-split split 52000 0
-split split-1ms 52001 500
-split split-10ms 52002 5000
-sed -e 's#listen 80;#listen 10.77.0.1:8080;#' -e "s#/var/log/nginx#$dir#" \
-    -e 's#192.0.2.1:#10.77.0.1:#; s#192.0.2.2:#10.77.0.2:#' \
-    "$source/docs/examples/nginx.conf" >"$dir/wattlaw.conf"
-cat >"$dir/nginx.conf" <<CONF
-daemon off;
-pid $dir/nginx.pid;
-events {}
-http {
-    include $dir/wattlaw.conf;
+# nginx_for PORT [SED]: with the example; its process is in $pid.
+nginx_for() {
+    mkdir -p "$dir/nginx-$1"
+    sed -e "s#listen 80;#listen 10.77.0.1:$1;#" -e "s#/var/log/nginx#$dir/nginx-$1#" \
+        -e 's#192.0.2.1:#10.77.0.1:#; s#192.0.2.2:#10.77.0.2:#' -e "${2:-}" \
+        "$source/docs/examples/nginx.conf" >"$dir/nginx-$1/wattlaw.conf"
+    printf 'daemon off;\npid %s/pid;\nevents {}\nhttp {\n    include %s/wattlaw.conf;\n}\n' \
+        "$dir/nginx-$1" "$dir/nginx-$1" >"$dir/nginx-$1/nginx.conf"
+    box 1 nginx -e "$dir/nginx-$1/error.log" -c "$dir/nginx-$1/nginx.conf"
 }
-CONF
-box 1 nginx -e "$dir/nginx.log" -c "$dir/nginx.conf"
-url[copies]=http://10.77.0.1:8080
-group[copies]="${group[one]} ${group[second]} $pid"
-wait_for curl -sf -H "$auth" "${url[copies]}/health"
+
+gateway one 1 8600
+if [ -n "$limit" ]; then
+    is_small=1
+    file=$(own_file small) gateway small 1 8601
+    file=$(own_file split) split split 52000 0
+else
+    gateway second 2 8600
+    split split 52000 0
+    split split-1ms 52001 500
+    split split-10ms 52002 5000
+    nginx_for 8080
+    url[copies]=http://10.77.0.1:8080
+    group[copies]="${group[one]} ${group[second]} $pid"
+    nginx_for 8081 's/^    least_conn;$//; s/^    #hash/    hash/'
+    url[by-key]=http://10.77.0.1:8081
+    group[by-key]="${group[one]} ${group[second]} $pid"
+    wait_for curl -sf -H "$auth" "${url[copies]}/health"
+    wait_for curl -sf -H "$auth" "${url[by-key]}/health"
+fi
 
 # ---- a window ----
 
-words=$(for i in $(seq 96); do printf 'word%d ' $((i % 7)); done)
+words=$(for i in $(seq "${WORDS:-96}"); do printf 'word%d ' $((i % 7)); done)
 jq -n --arg text "reverse: $words" --argjson n "$tokens" '{messages: [{role: "user", content: $text}],
     max_tokens: $n, temperature: 0, ignore_eos: true, cache_prompt: false, logprobs: true}' >"$dir/ask.json"
 
@@ -183,54 +222,47 @@ window() {
         "$dir"/answer-* >>"$dir/results"
 }
 
-arms=(one split split-1ms split-10ms copies)
+# talk ROUND WAY: six turns, each with all before it; a line into $dir/talks.
+talk() {
+    local round=$1 way=$2 turn t0 t1 w0 w1
+    rm -f "$dir"/turn-*
+    # shellcheck disable=SC2086
+    t0=$(ticks ${group[$way]}) w0=$(now)
+    for turn in 1 2 3 4 5 6; do
+        jq -n --arg text "$round $way ${words:0:192}" --argjson n "$turn" '{messages: [range($n) | {role: "user",
+            content: "\(.) \($text)"}], max_tokens: 8, temperature: 0, ignore_eos: true}' >"$dir/turn.json"
+        curl -sf -H "$auth" -d @"$dir/turn.json" -o "$dir/turn-$turn" "${url[$way]}/v1/chat/completions" ||
+            need "$way: turn $turn failed"
+    done
+    w1=$(now)
+    # shellcheck disable=SC2086
+    t1=$(ticks ${group[$way]})
+    jq -s -r --arg round "$round" --arg way "$way" --argjson wall "$(awk "BEGIN { print $w1 - $w0 }")" \
+        --argjson cpu "$(awk "BEGIN { print ($t1 - $t0) / 100 }")" '[$round, $way, $wall, $cpu,
+         (map(.usage.prompt_tokens) | add), (map(.usage.prompt_tokens_details.cached_tokens) | add)] | @tsv' \
+        "$dir"/turn-[1-6] >>"$dir/talks"
+}
+
 for arm in "${arms[@]}"; do window 0 "$arm" 1; done # warms up
-sed -i '/^0\t/w '"$dir/warm" "$dir/results"
 for ((round = 1; round <= rounds; round++)); do
-    for clients in 1 2; do
+    for clients in "${loads[@]}"; do
         mapfile -t order < <(printf '%s\n' "${arms[@]}" | shuf --random-source=<(yes "$round$clients"))
         for arm in "${order[@]}"; do window "$round" "$arm" "$clients"; done
     done
+    if [ -z "$limit" ]; then
+        mapfile -t order < <(printf 'copies\nby-key\n' | shuf --random-source=<(yes "$round"))
+        for way in "${order[@]}"; do talk "$round" "$way"; done
+    fi
 done
-[ -z "$results" ] || cp "$dir/results" "$results"
+touch "$dir/talks"
+[ -z "$results" ] || cat "$dir/results" "$dir/talks" >"$results"
 
 # ---- figures ----
 
 printf '%s, %d of its layers at the helper, one core a box; %d windows of %d answers of %d tokens for each row\n' \
     "${model##*/}" "$layers" "$rounds" "$answers" "$tokens"
-printf 'idle power that J counts: %s\n' "$("$build/bin/wattlaw" doctor 2>/dev/null | sed -n 's/.*\(idle [0-9.]* W, [0-9.]* W per busy core\).*/\1/p')"
-# Means, and ratios to `one` with the same number of clients, paired by round: geometric means with
-# Student intervals.
-awk -F '\t' '
-function student(dof) { return dof >= 30 ? 2.04 : T[dof] }
-BEGIN {
-    split("12.706 4.303 3.182 2.776 2.571 2.447 2.365 2.306 2.262 2.228 2.201 2.179 2.160 2.145 2.131 2.120 2.110 2.101 2.093 2.086 2.080 2.074 2.069 2.064 2.060 2.056 2.052 2.048 2.045", T, " ")
-    n_arms = split("one split split-1ms split-10ms copies", ARMS, " ")
-    n_what = split("6 7 9", WHAT, " ")
-}
-$1 > 0 {
-    n[$2, $3]++
-    for (i = 5; i <= 12; i++) { sum[$2, $3, i] += $i; value[$1, $2, $3, i] = $i }
-    rounds = $1 > rounds ? $1 : rounds
-    tokens[$2, $3] = tokens[$2, $3] "\n" $13
-    first[$2, $3] = $13
-}
-END {
-    printf "%-11s %7s %9s %7s %7s %9s %9s %9s  %s\n", "arm", "clients", "s/answer", "core s", "J", "J (sum)", "prompt/s", "answer/s", "ratio to one: s, core s, J"
-    for (c = 1; c <= 2; c++) for (a = 1; a <= n_arms; a++) {
-        arm = ARMS[a]; k = n[arm, c]
-        printf "%-11s %7d %9.3f %7.3f %7.2f %9.2f %9.1f %9.1f ", arm, c, sum[arm, c, 6] / k, sum[arm, c, 7] / k, sum[arm, c, 9] / k, sum[arm, c, 10] / k, sum[arm, c, 11] / k, sum[arm, c, 12] / k
-        if (arm != "one") for (w = 1; w <= n_what; w++) {
-            m = 0; s = 0; j = 0
-            for (r = 1; r <= rounds; r++) if ((r, arm, c, WHAT[w]) in value) {
-                j++; x[j] = log(value[r, arm, c, WHAT[w]] / value[r, "one", c, WHAT[w]]); m += x[j]
-            }
-            m /= j
-            for (r = 1; r <= j; r++) s += (x[r] - m) ^ 2
-            half = j > 1 ? student(j - 1) * sqrt(s / (j - 1) / j) : 0
-            printf " x%.2f (%.2f to %.2f)", exp(m), exp(m - half), exp(m + half)
-        }
-        printf "\n"
-    }
-    for (a = 2; a <= n_arms; a++) printf "%s: tokens of its answers are those of one: %s\n", ARMS[a], first[ARMS[a], 1] == first["one", 1] ? "yes" : "no"
-}' "$dir/results"
+watts=$("$build/bin/wattlaw" doctor 2>/dev/null |
+    sed -n 's/.*idle \([0-9.]*\) W, \([0-9.]*\) W per busy core.*/\1 \2/p' | head -n 1)
+printf 'a box takes %s W at rest and %s W for its core\n' "${watts% *}" "${watts#* }"
+cat "$dir/results" "$dir/talks" |
+    awk -F '\t' -v idle_w="${watts% *}" -v core_w="${watts#* }" -f "$source/bench/serve_boxes.awk"

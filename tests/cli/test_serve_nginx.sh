@@ -174,6 +174,25 @@ cd ..
 ok 'it comes back' until_ok 20 curl -sf "${gateway[a]}/health"
 sleep 5 # fail_timeout
 
+# ---- a gateway that is restarted: clients notice nothing ----
+for client in 1 2 3; do
+    for _ in $(seq 25); do
+        curl -s -o /dev/null -w '%{http_code}\n' -d "$(chat 'tokens=3 delay=30')" "$GATEWAY/v1/chat/completions"
+    done >"restart-$client" &
+    pids+=($!)
+done
+sleep 0.7
+kill -TERM "${gateway_pid[b]}"
+wait "${gateway_pid[b]}"
+cd b || exit 1
+"$WATTLAW" serve --port "${gateway[b]##*:}" --ledger "$PWD/ledger.db" --upstream "${stub[b]}" >gateway.out 2>gateway.log &
+gateway_pid[b]=$!
+pids+=("${gateway_pid[b]}")
+cd ..
+until_ok 20 curl -sf "${gateway[b]}/health"
+wait "${pids[@]: -4:3}"
+ok 'a restart of one is not noticed' test "$(sort restart-? | uniq -c | tr -s ' ')" = ' 75 200'
+
 # ---- a gateway that dies ----
 # Two whole answers and a stream that has begun, each with pieces still to come; one box has two.
 for n in 1 2; do
