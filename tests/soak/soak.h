@@ -155,6 +155,7 @@ void soak_faults_end(struct soak *soak);  // all of them
 // ---- checks (soak_check.c) ----
 
 void soak_problem(struct soak *soak, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool soak_is_at_rest(struct soak *soak);
 void soak_check_running(struct soak *soak); // before the gateway is stopped
 void soak_check_ledger(struct soak *soak);  // after
 

@@ -33,15 +33,29 @@ static double metric(const char *text, const char *name) {
     return at ? strtod(at + strlen(line), NULL) : NAN;
 }
 
+static const struct {
+    const char *name;
+    double value;
+} AT_REST[] = {{"wattlaw_queue_depth", 0},
+               {"wattlaw_requests_running", 0},
+               {"wattlaw_open_exchanges", 1}, // the one that asks
+               {"wattlaw_ledger_failing", 0},
+               {"wattlaw_ledger_waiting_rows", 0}};
+enum { N_AT_REST = sizeof AT_REST / sizeof AT_REST[0] };
+
+bool soak_is_at_rest(struct soak *soak) {
+    struct buf body;
+    buf_init(&body, 16 << 20);
+    bool is_at_rest = soak_get(soak->gateway.port, "/metrics", &body);
+    for (size_t i = 0; i < N_AT_REST; i++) {
+        is_at_rest = is_at_rest && metric(buf_text(&body), AT_REST[i].name) == AT_REST[i].value;
+    }
+    buf_release(&body);
+    return is_at_rest;
+}
+
 static void check_metrics(struct soak *soak, const char *text) {
-    static const struct {
-        const char *name;
-        double value;
-    } AT_REST[] = {{"wattlaw_queue_depth", 0},
-                   {"wattlaw_requests_running", 0},
-                   {"wattlaw_open_exchanges", 1}, // the one that asks
-                   {"wattlaw_ledger_failing", 0}};
-    for (size_t i = 0; i < sizeof AT_REST / sizeof AT_REST[0]; i++) {
+    for (size_t i = 0; i < N_AT_REST; i++) {
         double value = metric(text, AT_REST[i].name);
         if (value != AT_REST[i].value) {
             soak_problem(soak, "%s is %g at rest", AT_REST[i].name, value);
@@ -155,7 +169,7 @@ static void check_window(struct soak *soak, sqlite3 *db, const struct soak_key *
     }
     snprintf(sql, sizeof sql,
              "SELECT max(used - one) FROM (SELECT %s used, max(%s) one FROM request WHERE key = "
-             "'%s' AND end <> 'refused' GROUP BY %s)",
+             "'%s' AND wait_s >= 0 AND end <> 'refused' GROUP BY %s)",
              used_sql, one_sql, key->name, window_sql);
     double used = number(db, sql);
     if (used > limit * (1 + 1e-9)) {
@@ -176,7 +190,7 @@ static void check_budgets(struct soak *soak, sqlite3 *db) {
         check_window(soak, db, key, "Wh", "total(gross_j) / 3600", DAY, key->wh_per_day,
                      "6 * coalesce(gross_j, 0) / 3600");
         check_window(soak, db, key, "requests", "count(*)",
-                     "(begin_wall_ms + cast(coalesce(wait_s, 0) * 1000 AS INTEGER)) / 60000",
+                     "(begin_wall_ms + cast(wait_s * 1000 AS INTEGER)) / 60000",
                      key->requests_per_min, "1");
     }
 }

@@ -32,6 +32,13 @@ static void put_calm_off(struct soak *soak, enum soak_fault fault, int64_t until
     soak->calm_since_ms = since_ms > soak->calm_since_ms ? since_ms : soak->calm_since_ms;
 }
 
+// Nobody is signalled where it does not run: 0 would be all of us.
+static void send_signal(const struct soak_program *program, int number) {
+    if (program->pid > 0) {
+        kill(program->pid, number);
+    }
+}
+
 // ---- files that are read again ----
 
 static void write_file(const char *path, const char *text, size_t n) {
@@ -99,14 +106,16 @@ void soak_write_profile(struct soak *soak, bool is_good) {
 }
 
 static void reload(struct soak *soak) {
-    kill(soak->gateway.pid, SIGHUP);
+    send_signal(&soak->gateway, SIGHUP);
 }
 
 // ---- the ledger's file ----
 
 static void limit_files(struct soak *soak, rlim_t bytes) {
     struct rlimit limit = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
-    prlimit(soak->gateway.pid, RLIMIT_FSIZE, &limit, NULL);
+    if (soak->gateway.pid > 0) {
+        prlimit(soak->gateway.pid, RLIMIT_FSIZE, &limit, NULL);
+    }
 }
 
 static void lock_ledger(struct soak *soak) {
@@ -174,7 +183,7 @@ void soak_fault_begin(struct soak *soak, enum soak_fault fault) {
     put_calm_off(soak, fault, now_ms + length_ms);
     switch (fault) {
     case FAULT_server_killed: soak_stop(&soak->server, SIGKILL, 5000); break;
-    case FAULT_server_stopped: kill(soak->server.pid, SIGSTOP); break;
+    case FAULT_server_stopped: send_signal(&soak->server, SIGSTOP); break;
     case FAULT_disk_full: limit_files(soak, 4096); break;
     case FAULT_ledger_locked: lock_ledger(soak); break;
     case FAULT_keys_read_again: soak_write_keys(soak, true); break;
@@ -193,7 +202,7 @@ static void end_fault(struct soak *soak, enum soak_fault fault) {
     soak->fault_until_ms[fault] = 0;
     put_calm_off(soak, fault, soak_now_ms());
     switch (fault) {
-    case FAULT_server_stopped: kill(soak->server.pid, SIGCONT); break;
+    case FAULT_server_stopped: send_signal(&soak->server, SIGCONT); break;
     case FAULT_disk_full: limit_files(soak, RLIM_INFINITY); break;
     case FAULT_ledger_locked: unlock_ledger(soak); break;
     case FAULT_keys_broken: soak_write_keys(soak, true); break;

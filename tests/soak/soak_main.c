@@ -170,11 +170,16 @@ static bool run_clients(struct soak *soak, uint64_t n_events, int64_t end_ms) {
 
 // Nothing is wrong any more and nobody is there: what was under way comes to its end.
 static void settle(struct soak *soak) {
+    int64_t begin_ms = soak_now_ms(), look_ms = begin_ms + 1000;
     soak_faults_end(soak);
-    for (int64_t until_ms = soak_now_ms() + 7000; soak_now_ms() < until_ms;) {
+    while (soak->gateway.pid && soak_now_ms() < begin_ms + 12000) {
         soak_faults_tick(soak);
         watch_gateway(soak);
         poll(NULL, 0, 20);
+        if (soak_now_ms() >= look_ms && soak_is_at_rest(soak)) {
+            break;
+        }
+        look_ms = soak_now_ms() >= look_ms ? soak_now_ms() + 250 : look_ms;
     }
 }
 

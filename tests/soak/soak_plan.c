@@ -293,7 +293,7 @@ static void slow_reader(struct soak *soak, struct soak_plan *plan) {
     char orders[40];
     snprintf(orders, sizeof orders, "tokens=%u", one_in(soak, 4) ? 30000 : up_to(soak, 4000));
     chat(soak, plan, true, orders);
-    plan->read_step = 2000 + up_to(soak, 60000);
+    plan->read_step = 12000 + up_to(soak, 50000); // a third of its socket in less than silence_s
     plan->pause_ms = 2 + up_to(soak, 10);
 }
 
