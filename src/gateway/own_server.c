@@ -131,6 +131,12 @@ enum wl_status own_server_set(const struct gateway_settings *settings,
     return status;
 }
 
+// OpenMP's "active" spins for ever, also while nobody asks: a core for nothing. What llama.cpp does
+// without a word, spinning for a while, is what is meant by it here.
+static const char *wait_policy(const char *stated) {
+    return strcmp(stated, "active") == 0 ? NULL : word(stated);
+}
+
 struct upstream_server own_server_options(const struct own_server *server,
                                           const struct gateway_settings *settings,
                                           const struct profile *profile) {
@@ -153,7 +159,7 @@ struct upstream_server own_server_options(const struct own_server *server,
         .type_k = word(e->type_k),
         .type_v = word(e->type_v),
         .flash_attn = word(e->flash_attn),
-        .wait_policy = word(e->wait),
+        .wait_policy = wait_policy(e->wait),
         .idle_unload_s = e->idle_unload_s,
         .socket_path = server->socket_path,
     };
