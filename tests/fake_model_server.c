@@ -6,6 +6,7 @@
 //   prompt=30     ms before the first           die=3       cut the connection after so many
 //   status=500    an error in this form         garbage     an answer that is no JSON
 //   exit=3        the whole server ends then    silent      no answer at all
+//   wide=1000     characters of each token of a stream (short)
 //
 // A prompt has a token for each word, and 85 for each picture. GET /stub tells what it has seen.
 #include <stdio.h>
@@ -29,7 +30,7 @@ struct answer {
     struct http_exchange *exchange; // NULL: the client has left
     uv_timer_t timer;
     bool is_chat, is_stream, wants_usage;
-    long n_prompt, n_tokens, n_max, delay_ms, prompt_ms, die, exit_after, n_sent;
+    long n_prompt, n_tokens, n_max, delay_ms, prompt_ms, die, exit_after, n_wide, n_sent;
     char model[256];
 };
 
@@ -195,8 +196,9 @@ static bool dies(const struct answer *a) {
 }
 
 static void send_token(struct answer *a) {
-    char text[32];
-    snprintf(text, sizeof text, "%sword%ld", a->n_sent ? " " : "", a->n_sent);
+    char text[4096];
+    int n_wide = a->n_wide < 4000 ? (int)a->n_wide : 4000;
+    snprintf(text, sizeof text, "%sword%-*ld", a->n_sent ? " " : "", n_wide, a->n_sent);
     if (a->is_stream) {
         send_piece(a, text, NULL);
     }
@@ -230,8 +232,10 @@ static void on_timer(uv_timer_t *timer) {
         if (a->n_sent < n_wanted(a)) {
             send_token(a);
         }
-    } while (a->delay_ms == 0 && a->n_sent < n_wanted(a));
-    if (a->n_sent < n_wanted(a)) {
+    } while (a->exchange && a->delay_ms == 0 && a->n_sent < n_wanted(a));
+    if (!a->exchange) { // it was too slow
+        finish(a);
+    } else if (a->n_sent < n_wanted(a)) {
         uv_timer_start(timer, on_timer, (uint64_t)a->delay_ms, 0);
     } else if (a->is_stream) {
         end_stream(a);
@@ -268,6 +272,7 @@ static void begin_answer(struct http_exchange *exchange, const json_t *root, boo
     a->prompt_ms = number_after(last, "prompt=", 0);
     a->die = number_after(last, "die=", -1);
     a->exit_after = number_after(last, "exit=", -1);
+    a->n_wide = number_after(last, "wide=", 0);
     a->n_max = limit_of(root);
     a->is_stream = wl_json_opt_bool(root, "stream", false);
     a->wants_usage =
