@@ -192,11 +192,14 @@ static double mean(const float *values, size_t n) {
 }
 
 static void check_memory(struct soak *soak) {
-    size_t third = soak->n_resident / 3;
+    size_t third = soak->n_resident / 3, tenth = soak->n_resident / 10;
     soak->first_mib = mean(soak->resident_mib, third);
     soak->last_mib = mean(soak->resident_mib + soak->n_resident - third, third);
-    printf("  memory: %.1f MiB in the first third, %.1f MiB in the last\n", soak->first_mib,
-           soak->last_mib);
+    printf("  memory (MiB), a tenth of the time each:");
+    for (size_t i = 0; i < 10; i++) {
+        printf(" %.1f", mean(soak->resident_mib + i * tenth, tenth));
+    }
+    printf("\n");
     if (options.growth > 0 && soak->last_mib > soak->first_mib * (1 + options.growth)) {
         soak_problem(soak, "memory has grown from %.1f to %.1f MiB", soak->first_mib,
                      soak->last_mib);
