@@ -9,6 +9,7 @@
 //   times=2       only so many errors of status=, then answers (they all have Retry-After: 1)
 //   tool=NAME     a call of this tool instead of words, its arguments have the words
 //   stamps        each token is "@" and the time in ns (CLOCK_MONOTONIC) at which it was made
+//   wide=1000     characters of each token of a stream (short)
 //
 // A prompt has a token for each word, and 85 for each picture. GET /stub tells what it has seen.
 #include <stdio.h>
@@ -34,7 +35,7 @@ struct answer {
     struct http_exchange *exchange; // NULL: the client has left
     uv_timer_t timer;
     bool is_chat, is_stream, wants_usage, has_stamps;
-    long n_prompt, n_tokens, n_max, delay_ms, prompt_ms, die, exit_after, n_sent;
+    long n_prompt, n_tokens, n_max, delay_ms, prompt_ms, die, exit_after, n_wide, n_sent;
     char model[256];
     char tool[64]; // ""
 };
@@ -255,11 +256,12 @@ static bool dies(const struct answer *a) {
 }
 
 static void send_token(struct answer *a) {
-    char text[32];
+    char text[4096];
+    int n_wide = a->n_wide < 4000 ? (int)a->n_wide : 4000;
     if (a->has_stamps) {
         snprintf(text, sizeof text, "@%lld", (long long)os_now_ns());
     } else {
-        snprintf(text, sizeof text, "%sword%ld", a->n_sent ? " " : "", a->n_sent);
+        snprintf(text, sizeof text, "%sword%-*ld", a->n_sent ? " " : "", n_wide, a->n_sent);
     }
     if (a->is_stream) {
         send_piece(a, text, NULL);
@@ -294,8 +296,10 @@ static void on_timer(uv_timer_t *timer) {
         if (a->n_sent < n_wanted(a)) {
             send_token(a);
         }
-    } while (a->delay_ms == 0 && a->n_sent < n_wanted(a));
-    if (a->n_sent < n_wanted(a)) {
+    } while (a->exchange && a->delay_ms == 0 && a->n_sent < n_wanted(a));
+    if (!a->exchange) { // it was too slow
+        finish(a);
+    } else if (a->n_sent < n_wanted(a)) {
         uv_timer_start(timer, on_timer, (uint64_t)a->delay_ms, 0);
     } else if (a->is_stream) {
         end_stream(a);
@@ -344,6 +348,7 @@ static void begin_answer(struct http_exchange *exchange, const json_t *root, boo
     a->die = number_after(last, "die=", -1);
     a->exit_after = number_after(last, "exit=", -1);
     a->has_stamps = strstr(last, "stamps") != NULL;
+    a->n_wide = number_after(last, "wide=", 0);
     a->n_max = limit_of(root);
     word_after(last, "tool=", a->tool, sizeof a->tool);
     a->is_stream = wl_json_opt_bool(root, "stream", false);

@@ -113,7 +113,7 @@ static int run(struct cli_context *context) {
 
 static const struct cli_example EXAMPLES[] = {
     {"wattlaw serve", "the built-in pair on http://127.0.0.1:8600/v1"},
-    {"wattlaw serve -m qwen2.5-vl-3b --image-tokens 256 --max-output 512 --idle-unload 10m",
+    {"wattlaw serve -m qwen2.5-vl-3b --image-tokens 256 --max-output 512",
      "a model of yours, with a clamp and a limit"},
     {"wattlaw serve --upstream http://127.0.0.1:11434 --max-joules 500",
      "in front of Ollama; no answer takes more than 500 J"},

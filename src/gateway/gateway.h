@@ -69,7 +69,8 @@ struct gateway {
     int64_t begin_wall_ms;
     bool is_draining, is_ending;
     int64_t drain_until_ns;
-    enum wl_status end; // OK after a signal
+    int64_t drain_answers_ns; // an answer was under way then
+    enum wl_status end;       // OK after a signal
 };
 
 // Everything is opened: it listens. `settings` are taken over (zeroed). Failures of any part.

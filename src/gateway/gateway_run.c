@@ -8,8 +8,8 @@
 #include "gateway/log.h"
 #include "os/clock.h"
 
-static const int64_t TELL_NS = INT64_C(60000000000); // the machine's account, into the ledger
-
+static const int64_t TELL_NS = INT64_C(60000000000);       // the machine's account, into the ledger
+static const int64_t LAST_JOULES_NS = INT64_C(3000000000); // at the end
 static const int64_t LAST_WORDS_NS = INT64_C(1000000000);
 
 // ---- every quarter of a second ----
@@ -94,16 +94,29 @@ static void end_jobs(struct gateway *gateway) {
     }
 }
 
-static void end_drain(struct gateway *gateway) {
-    if (!gateway->is_draining) {
-        return;
+// Answers that are whole wait for their last joules only, which may never come: the meter may be
+// away. Their rows have an estimate.
+static bool waits_for_meter_alone(const struct gateway *gateway) {
+    for (const struct job *job = gateway->first_job; job; job = job->next) {
+        if (job->state != JOB_CLOSED) {
+            return false;
+        }
     }
+    return true;
+}
+
+static void end_drain(struct gateway *gateway) {
     int64_t now_ns = os_now_ns();
-    if (now_ns >= gateway->drain_until_ns && !gateway->is_ending) {
+    if (!gateway->is_draining || !waits_for_meter_alone(gateway)) {
+        gateway->drain_answers_ns = now_ns;
+    }
+    bool is_late = now_ns >= gateway->drain_until_ns;
+    bool is_whole = now_ns - gateway->drain_answers_ns >= LAST_JOULES_NS;
+    if (gateway->is_draining && is_late && !gateway->is_ending) {
         gateway->is_ending = true;
         gateway->drain_until_ns = now_ns + LAST_WORDS_NS;
         end_jobs(gateway);
-    } else if (gateway->n_jobs == 0 || now_ns >= gateway->drain_until_ns) {
+    } else if (gateway->is_draining && (gateway->n_jobs == 0 || is_late || is_whole)) {
         uv_stop(&gateway->loop);
     }
 }
@@ -131,6 +144,7 @@ void gateway_drain(struct gateway *gateway) {
         return;
     }
     gateway->is_draining = true;
+    gateway->drain_answers_ns = os_now_ns();
     gateway->drain_until_ns = os_now_ns() + (int64_t)(gateway->settings.drain_s * 1e9);
     http_server_stop_listening(gateway->server);
     canary_stop(gateway->canary);

@@ -265,9 +265,9 @@ struct soak_client *soak_client_begin(struct soak *soak, struct soak_plan *plan)
     buf_init(&c->in, 64 << 20);
     buf_init(&c->body, 256 << 20);
     if (plan->read_step) {
-        int small = 4096;
+        int small = 65536;
         setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-        c->next_read_ms = c->begin_ms + 300;
+        c->next_read_ms = c->begin_ms + 1000;
     }
     soak->counts[plan->kind].n_begun++;
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS) {

@@ -10,6 +10,7 @@
 
 #include "account/keys.h"
 #include "os/file.h"
+#include "os/process.h"
 #include "soak.h"
 
 #define FAULT_NAME(name) #name,
@@ -22,6 +23,8 @@ static const int64_t GRACE_MS[FAULT_N] = {[FAULT_server_killed] = 7000,
                                           [FAULT_disk_full] = 2500,
                                           [FAULT_ledger_locked] = 2500,
                                           [FAULT_gateway_killed] = 1000};
+
+enum { SERVER_EXIT_CODE = 9 }; // when it is asked to end
 
 const char *soak_fault_name(enum soak_fault fault) {
     return NAMES[fault];
@@ -216,6 +219,11 @@ static void revive_server(struct soak *soak) {
     int wait_status;
     int64_t now_ms = soak_now_ms();
     if (soak_has_ended(&soak->server, &wait_status)) {
+        char how[128];
+        if (wait_status != SERVER_EXIT_CODE << 8) {
+            soak_problem(soak, "the fake model server %s",
+                         os_describe_exit(how, sizeof how, wait_status));
+        }
         soak->fault_until_ms[FAULT_server_killed] = now_ms + rng_below(&soak->fault_rng, 1000);
     }
     if (soak->server.pid == 0 && now_ms >= soak->fault_until_ms[FAULT_server_killed]) {

@@ -192,20 +192,41 @@ static double mean(const float *values, size_t n) {
 }
 
 static void check_memory(struct soak *soak) {
-    size_t third = soak->n_resident / 3;
+    size_t third = soak->n_resident / 3, tenth = soak->n_resident / 10;
     soak->first_mib = mean(soak->resident_mib, third);
     soak->last_mib = mean(soak->resident_mib + soak->n_resident - third, third);
-    printf("  memory: %.1f MiB in the first third, %.1f MiB in the last\n", soak->first_mib,
-           soak->last_mib);
+    printf("  memory (MiB), a tenth of the time each:");
+    for (size_t i = 0; i < 10; i++) {
+        printf(" %.1f", mean(soak->resident_mib + i * tenth, tenth));
+    }
+    printf("\n");
     if (options.growth > 0 && soak->last_mib > soak->first_mib * (1 + options.growth)) {
         soak_problem(soak, "memory has grown from %.1f to %.1f MiB", soak->first_mib,
                      soak->last_mib);
     }
 }
 
+// The world goes on meanwhile: what is under way waits for the meter.
+static int end_gateway(struct soak *soak) {
+    int wait_status = 0;
+    pid_t pid = soak->gateway.pid;
+    if (pid > 0) {
+        kill(pid, SIGTERM);
+    }
+    for (int64_t until_ms = soak_now_ms() + 60000; pid > 0 && soak_now_ms() < until_ms;) {
+        soak_read_log(&soak->gateway);
+        soak_faults_tick(soak);
+        poll(NULL, 0, 20);
+        if (soak_has_ended(&soak->gateway, &wait_status)) {
+            return wait_status;
+        }
+    }
+    return pid > 0 ? soak_stop(&soak->gateway, SIGKILL, 0) : 0;
+}
+
 static void stop_gateway(struct soak *soak) {
     char how[128];
-    int wait_status = soak_stop(&soak->gateway, SIGTERM, 60000);
+    int wait_status = end_gateway(soak);
     if (wait_status == -1) {
         soak_problem(soak, "the gateway does not end within 60 s of SIGTERM");
     } else if (wait_status != 0) {

@@ -290,11 +290,12 @@ static void slow_writer(struct soak *soak, struct soak_plan *plan) {
 
 // More than the sockets and the gateway hold for it, now and then.
 static void slow_reader(struct soak *soak, struct soak_plan *plan) {
-    char orders[40];
-    snprintf(orders, sizeof orders, "tokens=%u", one_in(soak, 4) ? 30000 : up_to(soak, 4000));
+    char orders[64];
+    snprintf(orders, sizeof orders, "tokens=%u wide=2000",
+             one_in(soak, 4) ? 5000 : up_to(soak, 900));
     chat(soak, plan, true, orders);
-    plan->read_step = 12000 + up_to(soak, 50000); // a third of its socket in less than silence_s
-    plan->pause_ms = 2 + up_to(soak, 10);
+    plan->read_step = 20000 + up_to(soak, 40000);
+    plan->pause_ms = 1 + up_to(soak, 4);
 }
 
 static void bad_server(struct soak *soak, struct soak_plan *plan) {
