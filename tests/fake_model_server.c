@@ -400,6 +400,7 @@ static void on_too_large(void *context, struct http_exchange *exchange) {
 
 static const struct http_handlers HANDLERS = {.on_headers = ignore,
                                               .on_too_large = on_too_large,
+                                              .on_unclear = on_too_large,
                                               .on_request = on_request,
                                               .on_gone = on_gone,
                                               .on_drained = ignore,

@@ -18,6 +18,14 @@ static void on_too_large(void *context, struct http_exchange *exchange) {
                  (long long)gateway->settings.body_bytes);
 }
 
+static void on_unclear(void *context, struct http_exchange *exchange) {
+    struct gateway *gateway = context;
+    gateway->figures.n_refused_early++;
+    pages_refuse(exchange, 400, "unclear_length",
+                 "the length of the request is said more than once, or in a way that is not known; "
+                 "send one Content-Length, or Transfer-Encoding: chunked");
+}
+
 static void on_request(void *context, struct http_exchange *exchange) {
     struct job *job = http_exchange_state(exchange);
     if (job) {
@@ -57,6 +65,7 @@ static void on_end(void *context, struct http_exchange *exchange) {
 
 const struct http_handlers GATEWAY_HANDLERS = {.on_headers = on_headers,
                                                .on_too_large = on_too_large,
+                                               .on_unclear = on_unclear,
                                                .on_request = on_request,
                                                .on_gone = on_gone,
                                                .on_drained = on_drained,

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "base/str.h"
@@ -163,12 +164,45 @@ static uint64_t stated_length(struct http_exchange *exchange) {
     return text && str_parse_u64(text, &n) ? n : 0;
 }
 
+struct framing {
+    unsigned n;
+    bool is_known;
+};
+
+static enum MHD_Result note_framing(void *context, enum MHD_ValueKind kind, const char *name,
+                                    const char *value) {
+    struct framing *framing = context;
+    (void)kind;
+    if (strcasecmp(name, "Content-Length") == 0) {
+        framing->n++;
+    } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        framing->n++;
+        framing->is_known = framing->is_known && value && strcasecmp(value, "chunked") == 0;
+    }
+    return MHD_YES;
+}
+
+static bool is_unclear(struct http_exchange *exchange) {
+    struct framing framing = {.is_known = true};
+    MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, note_framing, &framing);
+    return framing.n > 1 || !framing.is_known;
+}
+
+// An answer before the body ends the connection: what follows is not read.
+static enum MHD_Result refuse(struct http_exchange *exchange,
+                              void (*answer)(void *context, struct http_exchange *exchange)) {
+    http_exchange_add_header(exchange, "Connection", "close");
+    answer(exchange->server->context, exchange);
+    return exchange->answer == HTTP_REPLY ? queue(exchange) : MHD_NO;
+}
+
 static enum MHD_Result take_headers(struct http_exchange *exchange) {
     struct http_server *server = exchange->server;
+    if (is_unclear(exchange)) {
+        return refuse(exchange, server->handlers->on_unclear);
+    }
     if (stated_length(exchange) > server->limits.body_bytes) {
-        http_exchange_add_header(exchange, "Connection", "close");
-        server->handlers->on_too_large(server->context, exchange);
-        return exchange->answer == HTTP_REPLY ? queue(exchange) : MHD_NO;
+        return refuse(exchange, server->handlers->on_too_large);
     }
     server->handlers->on_headers(server->context, exchange);
     exchange->is_refused = exchange->answer != HTTP_NO_ANSWER;

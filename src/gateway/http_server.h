@@ -30,6 +30,9 @@ struct http_handlers {
     void (*on_headers)(void *context, struct http_exchange *exchange);
     // The body will be longer than the limit: to be answered at once; the connection ends then.
     void (*on_too_large)(void *context, struct http_exchange *exchange);
+    // How long the body is, is said twice or in a way that is not known: who reads it otherwise
+    // would find another request in it. To be answered at once; the connection ends then.
+    void (*on_unclear)(void *context, struct http_exchange *exchange);
     // The request is whole; the reply may come at once or at any later time.
     void (*on_request)(void *context, struct http_exchange *exchange);
     // The client has left, or fell silent, before its answer was whole. Nothing can be sent any

@@ -65,6 +65,7 @@ static inline void stub_on_any(void *context, struct http_exchange *exchange) {
 
 static const struct http_handlers STUB_HANDLERS = {.on_headers = stub_on_any,
                                                    .on_too_large = stub_on_any,
+                                                   .on_unclear = stub_on_any,
                                                    .on_request = stub_on_request,
                                                    .on_gone = stub_on_any,
                                                    .on_drained = stub_on_any,

@@ -67,6 +67,11 @@ static void on_too_large(void *context, struct http_exchange *exchange) {
     reply_text(exchange, 413, "too large");
 }
 
+static void on_unclear(void *context, struct http_exchange *exchange) {
+    (void)context;
+    reply_text(exchange, 400, "how long is it?");
+}
+
 static void on_request(void *context, struct http_exchange *exchange) {
     struct bench *b = context;
     const char *body = http_exchange_body(exchange, &b->n_body);
@@ -111,6 +116,7 @@ static void on_end(void *context, struct http_exchange *exchange) {
 
 static const struct http_handlers HANDLERS = {.on_headers = on_headers,
                                               .on_too_large = on_too_large,
+                                              .on_unclear = on_unclear,
                                               .on_request = on_request,
                                               .on_gone = on_gone,
                                               .on_drained = on_drained,
@@ -414,6 +420,37 @@ static void test_nonsense_is_refused(void **state) {
     assert_int_equal(b.n_gone, b.n_requests);
 }
 
+// What a proxy in front takes for the body of one request must not be another one for us.
+static void test_unclear_lengths_are_refused(void **state) {
+    static const char *const FRAMINGS[] = {
+        "Content-Length: 5\r\nContent-Length: 0\r\n",
+        "Content-Length: 0\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: xchunked\r\n"};
+    struct bench b;
+    (void)state;
+    open_bench(&b);
+    for (size_t i = 0; i < sizeof FRAMINGS / sizeof *FRAMINGS; i++) {
+        char request[512], answer[512] = "";
+        int fd = connect_raw(&b);
+        int n = snprintf(request, sizeof request,
+                         "POST /a HTTP/1.1\r\nHost: x\r\n%s\r\n0\r\n\r\nPOST /hidden HTTP/1.1\r\n"
+                         "Host: x\r\nContent-Length: 0\r\n\r\n",
+                         FRAMINGS[i]);
+        assert_int_equal(send(fd, request, (size_t)n, MSG_NOSIGNAL), n);
+        loop_run_for(&b.loop, 100);
+        assert_true(recv(fd, answer, sizeof answer - 1, MSG_DONTWAIT) > 0);
+        assert_ptr_equal(strstr(answer, "HTTP/1.1 400"), answer);
+        assert_true(recv(fd, answer, sizeof answer, MSG_DONTWAIT) <= 0);
+        close(fd);
+        loop_run_for(&b.loop, 50);
+        assert_int_equal(b.n_requests, 0);
+    }
+    close_bench(&b);
+}
+
 static void test_a_refused_connection(void **state) {
     struct bench b;
     (void)state;
@@ -619,6 +656,7 @@ int main(void) {
         cmocka_unit_test(test_a_silent_client_is_cut_off),
         cmocka_unit_test(test_an_endless_body_is_cut_off),
         cmocka_unit_test(test_nonsense_is_refused),
+        cmocka_unit_test(test_unclear_lengths_are_refused),
         cmocka_unit_test(test_a_refused_connection),
         cmocka_unit_test(test_a_time_limit),
         cmocka_unit_test(test_addresses_are_asked_about),

@@ -491,6 +491,7 @@ static void nothing(void *context, struct http_exchange *exchange) {
 
 static const struct http_handlers HANDLERS = {.on_headers = nothing,
                                               .on_too_large = nothing,
+                                              .on_unclear = nothing,
                                               .on_request = on_request,
                                               .on_gone = nothing,
                                               .on_drained = nothing,
