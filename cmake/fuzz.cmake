@@ -11,7 +11,10 @@ foreach(source ${fuzz_sources})
 endforeach()
 
 # What of the gateway reads strangers' text by itself.
-target_link_libraries(fuzz_picture_url PRIVATE wl_gateway)
+foreach(name fuzz_picture_url fuzz_request_path fuzz_routes fuzz_settings fuzz_upstream_read)
+  target_link_libraries(${name} PRIVATE wl_gateway)
+  target_compile_definitions(${name} PRIVATE _GNU_SOURCE)
+endforeach()
 
 # The compressor's readers, sanitized: of ggml they need its headers, which are copied because those
 # beside them are another C library's, and the sizes of its types (fuzz/ggml_types.c).

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <locale.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -45,6 +46,20 @@ bool str_parse_i64(const char *text, int64_t *out) {
     return true;
 }
 
+// Made once; threads that come at the same time make one each, and the first one's stays.
+static locale_t c_locale(void) {
+    static _Atomic(locale_t) made;
+    locale_t locale = atomic_load(&made), none = (locale_t)0;
+    if (!locale) {
+        locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+        if (locale && !atomic_compare_exchange_strong(&made, &none, locale)) {
+            freelocale(locale);
+            locale = none; // what is there by now
+        }
+    }
+    return locale;
+}
+
 // strtod in the C locale, whatever the program's locale is, and without its hexadecimal form.
 static double parse_c_double(const char *text, char **end) {
     const char *digits = text + (text[0] == '+' || text[0] == '-');
@@ -52,11 +67,7 @@ static double parse_c_double(const char *text, char **end) {
         *end = (char *)text;
         return 0;
     }
-    static locale_t c_locale;
-    if (!c_locale) {
-        c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    }
-    locale_t old = uselocale(c_locale);
+    locale_t old = uselocale(c_locale());
     double value = strtod(text, end);
     uselocale(old);
     return value;

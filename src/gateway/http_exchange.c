@@ -164,28 +164,37 @@ static uint64_t stated_length(struct http_exchange *exchange) {
     return text && str_parse_u64(text, &n) ? n : 0;
 }
 
-static enum MHD_Result count_ends(void *context, enum MHD_ValueKind kind, const char *name,
-                                  const char *value) {
-    int *n_ends = context;
+struct framing {
+    unsigned n;
+    bool is_known;
+};
+
+static enum MHD_Result note_framing(void *context, enum MHD_ValueKind kind, const char *name,
+                                    const char *value) {
+    struct framing *framing = context;
     (void)kind;
-    (void)value;
-    *n_ends += strcasecmp(name, "Content-Length") == 0;
-    *n_ends += strcasecmp(name, "Transfer-Encoding") == 0;
+    if (strcasecmp(name, "Content-Length") == 0) {
+        framing->n++;
+    } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        framing->n++;
+        framing->is_known = framing->is_known && value && strcasecmp(value, "chunked") == 0;
+    }
     return MHD_YES;
 }
 
-// A proxy in front of us may believe the other one, and see another request than we do (RFC 9112,
-// 6.3: such a request ought to be refused).
-static bool is_end_told_twice(struct http_exchange *exchange) {
-    int n_ends = 0;
-    MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, count_ends, &n_ends);
-    return n_ends > 1;
+// A proxy in front of us may believe the other one, or know a coding that we do not, and see
+// another request than we do (RFC 9112, 6.3: such a request ought to be refused).
+static bool is_end_unclear(struct http_exchange *exchange) {
+    struct framing framing = {.is_known = true};
+    MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, note_framing, &framing);
+    return framing.n > 1 || !framing.is_known;
 }
 
 static enum MHD_Result refuse_framing(struct http_exchange *exchange) {
     struct buf body;
     buf_init(&body, 256);
-    buf_puts(&body, "expected Content-Length or Transfer-Encoding once, found more of them\n");
+    buf_puts(&body, "expected one Content-Length, or Transfer-Encoding: chunked, found both, or "
+                    "something else\n");
     http_exchange_add_header(exchange, "Connection", "close");
     http_reply(exchange, 400, "text/plain", &body);
     return queue(exchange);
@@ -193,7 +202,7 @@ static enum MHD_Result refuse_framing(struct http_exchange *exchange) {
 
 static enum MHD_Result take_headers(struct http_exchange *exchange) {
     struct http_server *server = exchange->server;
-    if (is_end_told_twice(exchange)) {
+    if (is_end_unclear(exchange)) {
         return refuse_framing(exchange);
     }
     if (stated_length(exchange) > server->limits.body_bytes) {

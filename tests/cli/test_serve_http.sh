@@ -124,6 +124,8 @@ raw "POST $CHAT HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Len
 ok 'two ways to tell the end: refused, and nothing behind it is read' test "$(statuses)" = '400 '
 raw "POST $CHAT HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde"
 ok 'two lengths' test "$STATUS" = 400
+raw "POST $CHAT HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+ok 'a coding that is not known' test "$STATUS" = 400
 for length in -5 +5 abc 5,6; do
     raw "POST $CHAT HTTP/1.1\r\nHost: a\r\nContent-Length: $length\r\n\r\nabcde"
     ok "a length of '$length'" test "$STATUS" = 400

@@ -225,6 +225,7 @@ static void revive_server(struct soak *soak) {
                          os_describe_exit(how, sizeof how, wait_status));
         }
         soak->fault_until_ms[FAULT_server_killed] = now_ms + rng_below(&soak->fault_rng, 1000);
+        put_calm_off(soak, FAULT_server_killed, soak->fault_until_ms[FAULT_server_killed]);
     }
     if (soak->server.pid == 0 && now_ms >= soak->fault_until_ms[FAULT_server_killed]) {
         soak->fault_until_ms[FAULT_server_killed] = 0;

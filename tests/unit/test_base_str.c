@@ -1,5 +1,6 @@
 // Strict parsing: whole string or failure, never a prefix, whatever the locale.
 #include <locale.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,6 +76,26 @@ static void ignores_the_locale(void **state) {
     assert_true(str_parse_double("1.5", &d) && d == 1.5);
     assert_false(str_parse_double("1,5", &d));
     setlocale(LC_ALL, "C");
+}
+
+static void *parse_some(void *context) {
+    double value = 0;
+    *(bool *)context = str_parse_double("2.5", &value) && value == 2.5;
+    return NULL;
+}
+
+// A meter's thread reads numbers while the gateway's loop does; the thread sanitizer looks on.
+static void parses_doubles_in_threads(void **state) {
+    pthread_t threads[4];
+    bool are_right[4] = {false};
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, parse_some, &are_right[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        assert_true(are_right[i]);
+    }
 }
 
 static void parses_bytes(void **state) {
@@ -208,6 +229,7 @@ static void finds_the_nearest_word(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parses_doubles_in_threads), // the first of all
         cmocka_unit_test(refuses_what_is_no_number),
         cmocka_unit_test(parses_integers),
         cmocka_unit_test(parses_doubles),
