@@ -1,26 +1,28 @@
 # The figures of bench/serve_boxes.sh, from its lines:
-#   awk -F '\t' -v idle_w=3 -v core_w=2.5 -f bench/serve_boxes.awk RESULTS
-# Means, and ratios to the first arm with as many clients, paired by round: geometric means with
-# Student intervals. J is what boxes of their own would take: an idle floor for each box that is on,
-# and what its core takes above it.
+#   awk -F '\t' -v idle_w=3 -v core_w=2.5 -v others=0.7 -f bench/serve_boxes.awk RESULTS
+# Means, and ratios to `one` with as many clients, paired by round: geometric means with
+# Student intervals, and how many rounds had both. J is what boxes of their own would take: an idle floor for each box that is on,
+# and what its core takes above it. Windows beside which others took more than `others` cores are
+# left out.
 
 function student(dof) { return dof >= 30 ? 2.04 : T[dof] }
 
 # ratio(ROW, REFERENCE, COLUMN)
-function ratio(row, reference, what, r, n, m, s, x, half) {
+function ratio(row, reference, what,    r, n, m, s, x, half) {
     n = m = s = 0
     for (r = 1; r <= rounds; r++)
         if ((r, row, what) in value && (r, reference, what) in value) {
             x[++n] = log(value[r, row, what] / value[r, reference, what])
             m += x[n]
         }
+    if (n == 0) return "-"
     m /= n
     for (r = 1; r <= n; r++) s += (x[r] - m) ^ 2
     half = n > 1 ? student(n - 1) * sqrt(s / (n - 1) / n) : 0
-    return sprintf("x%.2f (%.2f to %.2f)", exp(m), exp(m - half), exp(m + half))
+    return sprintf("x%.2f (%.2f to %.2f) %d", exp(m), exp(m - half), exp(m + half), n)
 }
 
-function mean(row, what, r, n, m) {
+function mean(row, what,    r, n, m) {
     for (r = 1; r <= rounds; r++)
         if ((r, row, what) in value) {
             n++
@@ -38,11 +40,11 @@ BEGIN {
 $1 > rounds { rounds = $1 }
 
 # round arm clients answers wall_s s core_s busy_s meter_j said_j prompt/s answer/s tokens
-NF == 13 && $1 > 0 {
+NF == 13 && $1 > 0 { all[$2 " " $3]++ }
+NF == 13 && $1 > 0 && ($8 - $7) / $6 <= others {
     row = $2 " " $3
     if (!(row in seen)) {
         seen[row] = ++n_rows
-        first[$3] = first[$3] == "" || $2 == "one" ? row : first[$3]
         clients[row] = $3
         rows[n_rows] = row
         rank[row] = $2 == "one" ? 1 : $2 == "small" ? 2 : $2 == "copies" ? 9 : 2 + length($2)
@@ -56,6 +58,7 @@ NF == 13 && $1 > 0 {
     keep(row, "said", $10)
     keep(row, "prompt", $11)
     keep(row, "answer", $12)
+    n[row]++
     n_texts[row] += text[row] != $13
     text[row] = $13
 }
@@ -74,19 +77,19 @@ END {
         rows[k] = rows[k - 1]
         rows[k - 1] = row
     }
-    printf "%-12s %7s %8s %7s %7s %9s %9s %9s %9s %9s\n", "arm", "clients", "s", "core s", "J", "J (meter)", "J (said)", "busy s", "prompt/s", "answer/s"
+    printf "%-12s %7s %5s %8s %7s %7s %9s %9s %9s %9s %9s\n", "arm", "clients", "n", "s", "core s", "J", "J (meter)", "J (said)", "busy s", "prompt/s", "answer/s"
     for (c = 1; c <= 2; c++) for (i = 1; i <= n_rows; i++) if (clients[rows[i]] == c) {
         row = rows[i]
         split(row, name, " ")
-        printf "%-12s %7d %8.3f %7.3f %7.2f %9.2f %9.2f %9.3f %9.1f %9.1f\n", name[1], c, mean(row, "s"), mean(row, "core"), mean(row, "j"), mean(row, "meter"), mean(row, "said"), mean(row, "busy"), mean(row, "prompt"), mean(row, "answer")
+        printf "%-12s %7d %5s %8.3f %7.3f %7.2f %9.2f %9.2f %9.3f %9.1f %9.1f\n", name[1], c, n[row] "/" all[row], mean(row, "s"), mean(row, "core"), mean(row, "j"), mean(row, "meter"), mean(row, "said"), mean(row, "busy"), mean(row, "prompt"), mean(row, "answer")
     }
-    printf "\nratios to one  s                      core s                 J                      prompt/s               answer/s\n"
-    for (c = 1; c <= 2; c++) for (i = 1; i <= n_rows; i++) if (clients[rows[i]] == c && rows[i] != first[c]) {
+    printf "\nratios to one  s                        core s                   J                        prompt/s                 answer/s\n"
+    for (c = 1; c <= 2; c++) for (i = 1; i <= n_rows; i++) if (clients[rows[i]] == c && rows[i] != "one " c) {
         row = rows[i]
-        printf "%-14s %-22s %-22s %-22s %-22s %-22s\n", row, ratio(row, first[c], "s"), ratio(row, first[c], "core"), ratio(row, first[c], "j"), ratio(row, first[c], "prompt"), ratio(row, first[c], "answer")
+        printf "%-14s %-24s %-24s %-24s %-24s %s\n", row, ratio(row, "one " c, "s"), ratio(row, "one " c, "core"), ratio(row, "one " c, "j"), ratio(row, "one " c, "prompt"), ratio(row, "one " c, "answer")
     }
     printf "\n"
-    for (i = 1; i <= n_rows; i++) printf "%s: %s\n", rows[i], (n_texts[rows[i]] > 1 ? "its answers differ from each other" : (text[rows[i]] == text[first[1]] ? "the same tokens as one" : "other tokens than one"))
+    for (i = 1; i <= n_rows; i++) printf "%s: %s\n", rows[i], (n_texts[rows[i]] > 1 ? "its answers differ from each other" : (text[rows[i]] == text["one 1"] ? "the same tokens as one" : "other tokens than one"))
     if (talks) {
         printf "\ntalk by load: %.2f s, %.2f core s, %.0f %% of the prompts cached\n", mean("copies", "talk_s"), mean("copies", "talk_core"), 100 * mean("copies", "cached")
         printf "talk by key:  %.2f s, %.2f core s, %.0f %% of the prompts cached\n", mean("by-key", "talk_s"), mean("by-key", "talk_core"), 100 * mean("by-key", "cached")

@@ -22,6 +22,9 @@
 #   J (meter) what a gateway's meter counts for this machine, with all else that runs here
 #   J (said)  the sum of what the answers say of themselves
 #
+# A window begins when the machine is calm, or after ten seconds. Those beside which others took more
+# than OTHERS cores (0.7) are left out of the figures.
+#
 # bench/serve_boxes.awk makes the table from the lines that RESULTS keeps.
 set -euo pipefail
 build=$(cd "$1" && pwd)
@@ -29,8 +32,8 @@ model=${2:-builtin} layers=${3:-}
 rounds=${ROUNDS:-7} answers=${ANSWERS:-6} tokens=${TOKENS:-48}
 source=$(cd "$(dirname "$0")/.." && pwd)
 results=${RESULTS:-} limit=${LIMIT_MIB:-}
-arms=(one split split-1ms split-10ms copies) loads=(1 2)
-if [ -n "$limit" ]; then arms=(one small split) loads=(1); fi
+arms=(one split split-1ms split-10ms copies) loads=(1 2) ctx=2048
+if [ -n "$limit" ]; then arms=(one small split) loads=(1) ctx=512; fi
 dir=$(mktemp -d)
 ns=wl-box2-$$
 pids=()
@@ -115,7 +118,7 @@ gateway() {
     local name=$1 number=$2 port=$3
     shift 3
     box "$number" "$build/bin/wattlaw" serve -q -m "${file:-$model}" --mmproj none --no-ledger --threads 1 \
-        --host "10.77.0.$number" --port "$port" --keys "$dir/keys.json" --slots 2 --ctx 2048 "$@"
+        --host "10.77.0.$number" --port "$port" --keys "$dir/keys.json" --slots 2 --ctx "$ctx" "$@"
     url[$name]=http://10.77.0.$number:$port
     group[$name]+=" $pid"
     wait_for curl -sf -H "$auth" "${url[$name]}/health"
@@ -193,10 +196,21 @@ machine_j() {
 now() { awk '{ print $1 }' /proc/uptime; }
 busy() { awk '/^cpu / { print ($2 + $3 + $4 + $7 + $8) }' /proc/stat; }
 
+# Until others leave most of the machine alone for half a second, or ten seconds have passed.
+calm() {
+    local n b
+    for ((n = 0; n < 20; n++)); do
+        b=$(busy)
+        sleep 0.5
+        [ $(($(busy) - b)) -gt 20 ] || return 0
+    done
+}
+
 # window ROUND ARM CLIENTS: a line of figures into $dir/results.
 window() {
     local round=$1 arm=$2 clients=$3 c t0 t1 j0 j1 b0 b1 w0 w1 asking=()
     rm -f "$dir"/answer-*
+    calm
     # shellcheck disable=SC2086  # lists of processes
     t0=$(ticks ${group[$arm]})
     j0=$(machine_j) b0=$(busy) w0=$(now)
@@ -226,6 +240,7 @@ window() {
 talk() {
     local round=$1 way=$2 turn t0 t1 w0 w1
     rm -f "$dir"/turn-*
+    calm
     # shellcheck disable=SC2086
     t0=$(ticks ${group[$way]}) w0=$(now)
     for turn in 1 2 3 4 5 6; do
@@ -247,7 +262,9 @@ for arm in "${arms[@]}"; do window 0 "$arm" 1; done # warms up
 for ((round = 1; round <= rounds; round++)); do
     for clients in "${loads[@]}"; do
         mapfile -t order < <(printf '%s\n' "${arms[@]}" | shuf --random-source=<(yes "$round$clients"))
-        for arm in "${order[@]}"; do window "$round" "$arm" "$clients"; done
+        for arm in "${order[@]}"; do
+            case $clients$arm in 2split-*) ;; *) window "$round" "$arm" "$clients" ;; esac
+        done
     done
     if [ -z "$limit" ]; then
         mapfile -t order < <(printf 'copies\nby-key\n' | shuf --random-source=<(yes "$round"))
@@ -265,4 +282,4 @@ watts=$("$build/bin/wattlaw" doctor 2>/dev/null |
     sed -n 's/.*idle \([0-9.]*\) W, \([0-9.]*\) W per busy core.*/\1 \2/p' | head -n 1)
 printf 'a box takes %s W at rest and %s W for its core\n' "${watts% *}" "${watts#* }"
 cat "$dir/results" "$dir/talks" |
-    awk -F '\t' -v idle_w="${watts% *}" -v core_w="${watts#* }" -f "$source/bench/serve_boxes.awk"
+    awk -F '\t' -v idle_w="${watts% *}" -v core_w="${watts#* }" -v others="${OTHERS:-0.7}" -f "$source/bench/serve_boxes.awk"

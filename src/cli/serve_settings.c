@@ -93,7 +93,9 @@ const struct poptOption SERVE_OPTIONS[] = {
     {"server-arg", 0, POPT_ARG_ARGV, &given.server_args, 0,
      "further argument for it, several times", "ARG"},
     {"rpc", 0, POPT_ARG_STRING, &given.rpc, 0,
-     "llama.cpp RPC servers that hold parts of a model that is too large for one machine", "LIST"},
+     "llama.cpp RPC servers that hold parts of a model that is too large for one machine: all its "
+     "layers, or as many as --server-arg=-ngl --server-arg=N says",
+     "LIST"},
     {"concurrency", 0, POPT_ARG_INT, &given.concurrency, 0,
      "requests at the model server at once (default: its slots)", "N"},
     {"queue", 0, POPT_ARG_INT, &given.queue, 0,
