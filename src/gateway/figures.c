@@ -18,25 +18,25 @@ void figures_init(struct figures *figures) {
     memset(figures, 0, sizeof *figures);
 }
 
+static void begin_model(struct figures_model *model, const char *name) {
+    str_copy(model->name, sizeof model->name, name);
+    histogram_init(&model->wh, WH_BOUNDS, sizeof WH_BOUNDS / sizeof WH_BOUNDS[0]);
+    histogram_init(&model->first_s, SECOND_BOUNDS, sizeof SECOND_BOUNDS / sizeof SECOND_BOUNDS[0]);
+    histogram_init(&model->total_s, SECOND_BOUNDS, sizeof SECOND_BOUNDS / sizeof SECOND_BOUNDS[0]);
+}
+
+// Names come from clients: behind the last place for a name is one for all further ones.
 static struct figures_model *model_of(struct figures *figures, const char *name) {
     size_t i = 0;
-    while (i < figures->n_models && strcmp(figures->models[i].name, name) != 0) {
+    while (i < figures->n_models && i < FIGURES_MAX_MODELS &&
+           strcmp(figures->models[i].name, name) != 0) {
         i++;
     }
-    if (i == FIGURES_MAX_MODELS && figures->n_models > FIGURES_MAX_MODELS) {
-        return &figures->models[FIGURES_MAX_MODELS];
-    }
-    struct figures_model *model = &figures->models[i];
     if (i == figures->n_models) {
         figures->n_models++;
-        str_copy(model->name, sizeof model->name, i == FIGURES_MAX_MODELS ? "other" : name);
-        histogram_init(&model->wh, WH_BOUNDS, sizeof WH_BOUNDS / sizeof WH_BOUNDS[0]);
-        histogram_init(&model->first_s, SECOND_BOUNDS,
-                       sizeof SECOND_BOUNDS / sizeof SECOND_BOUNDS[0]);
-        histogram_init(&model->total_s, SECOND_BOUNDS,
-                       sizeof SECOND_BOUNDS / sizeof SECOND_BOUNDS[0]);
+        begin_model(&figures->models[i], i == FIGURES_MAX_MODELS ? "other" : name);
     }
-    return model;
+    return &figures->models[i];
 }
 
 static size_t endpoint_of(const char *name) {
@@ -74,9 +74,13 @@ void figures_add(struct figures *figures, const struct ledger_row *row, double p
     histogram_add(&model->first_s, row->first_s);
     histogram_add(&model->wh, row->gross_j / UNITS_J_PER_WH);
     double net_j = isfinite(row->net_j) ? row->net_j : row->gross_j;
-    double prompt_j = fmin(joules(prompt_net_j), joules(net_j));
-    figures->prompt_j += prompt_j;
-    figures->answer_j += joules(net_j) - prompt_j;
+    if (isnan(prompt_net_j)) {
+        figures->whole_j += joules(net_j);
+    } else {
+        double prompt_j = fmin(joules(prompt_net_j), joules(net_j));
+        figures->prompt_j += prompt_j;
+        figures->answer_j += joules(net_j) - prompt_j;
+    }
     figures->floor_j += joules(row->gross_j - net_j);
 }
 
@@ -152,12 +156,13 @@ static void write_images(const struct figures *figures, struct buf *out) {
 
 static void write_phases(const struct figures *figures, const char *source, const char *scope,
                          struct buf *out) {
-    static const char *const PHASES[] = {"prompt", "answer", "floor"};
-    const double values[] = {figures->prompt_j, figures->answer_j, figures->floor_j};
+    static const char *const PHASES[] = {"prompt", "answer", "whole", "floor"};
+    const double values[] = {figures->prompt_j, figures->answer_j, figures->whole_j,
+                             figures->floor_j};
     metric_family(out, "wattlaw_request_energy_joules_total", "counter",
-                  "Energy of requests that have ended: above idle for their prompts and for their "
-                  "answers, and the idle floor of their time.");
-    for (int i = 0; i < 3; i++) {
+                  "Energy of requests that have ended: above idle for their prompts, for their "
+                  "answers, for both where they cannot be told apart, and the idle floor of all.");
+    for (int i = 0; i < 4; i++) {
         struct metric_label labels[] = {
             {"phase", PHASES[i]}, {"source", source}, {"scope", scope}, {NULL, NULL}};
         metric_sample(out, "wattlaw_request_energy_joules_total", labels, values[i]);

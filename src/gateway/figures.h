@@ -25,12 +25,14 @@ struct figures {
     size_t n_models;
     uint64_t n_images, n_images_changed, pixels_in, pixels_out, n_turns_dropped;
     uint64_t n_unauthorized, n_refused_early; // before a request was read
-    double prompt_j, answer_j, floor_j;       // of requests that have ended: net, net, idle floor
+    // Of requests that have ended: net of prompts, of answers, of both where they cannot be told
+    // apart; and the idle floor of all.
+    double prompt_j, answer_j, whole_j, floor_j;
 };
 
 void figures_init(struct figures *figures);
 // A request that has ended, as the ledger has it; `prompt_net_j` is the part of net_j that its
-// prompt took.
+// prompt took; NaN: not known.
 void figures_add(struct figures *figures, const struct ledger_row *row, double prompt_net_j,
                  size_t n_images_changed);
 // The text of those above; the caller adds what it knows itself.

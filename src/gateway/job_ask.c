@@ -102,9 +102,6 @@ static void on_head(void *context, struct http_call *call, long status, const ch
 static void on_data(void *context, struct http_call *call, const char *bytes, size_t n) {
     struct job *job = context;
     (void)call;
-    if (job->first_ns == 0 && !job->is_sse) {
-        job->first_ns = os_now_ns();
-    }
     if (job->is_sse) {
         job_take_events(job, bytes, n);
     } else if (!buf_append(&job->reply, bytes, n)) {

@@ -113,9 +113,19 @@ static void fill_row(struct job *job) {
 
 // ---- the meter and the budgets ----
 
+// A stream shows when its prompt is done; of a whole answer the model server may tell. NaN: nobody
+// knows.
+static double prompt_net_j(const struct job *job) {
+    double prompt_ms = job->usage.prompt_ms, all_ms = prompt_ms + job->usage.predicted_ms;
+    if (job->is_sse) {
+        return job->user.life.account.prompt_net_j;
+    }
+    double net_j = isfinite(job->row.net_j) ? job->row.net_j : job->row.gross_j;
+    return all_ms > 0 ? net_j * prompt_ms / all_ms : (double)NAN;
+}
+
 static void count_figures(struct job *job) {
-    figures_add(&job->gateway->figures, &job->row, job->user.life.account.prompt_net_j,
-                job->pictures.n_changed);
+    figures_add(&job->gateway->figures, &job->row, prompt_net_j(job), job->pictures.n_changed);
 }
 
 // An estimate stands in the ledger where the joules come after the row.
@@ -400,6 +410,9 @@ static void read_whole(struct job *job) {
             openai_usage_read(reply, &job->usage);
         } else {
             job_take_opaque(job, reply);
+        }
+        if (isfinite(job->usage.prompt_ms)) { // what a stream would have shown
+            job->first_ns = job->sent_ns + (int64_t)(job->usage.prompt_ms * 1e6);
         }
     }
     json_decref(reply);

@@ -23,6 +23,9 @@ start_gateway --max-input 2000
 ask /v1/chat/completions '{"messages":[{"role":"user","content":"reverse: 1 2 3"}],"max_tokens":8,"temperature":0}'
 expect_status 'the built-in model answers' 200
 expect_answer 'with the energy' '.usage.energy.source != null and .usage.completion_tokens > 0'
+fetch /metrics
+expect_grep 'a whole answer is divided by the times that the server tells' 'energy_joules_total{phase="answer",.*} [0-9.e-]*[1-9]'
+expect_grep 'nothing is left undivided' 'energy_joules_total{phase="whole",.*} 0$'
 about_picture >question.json
 ask /v1/chat/completions @question.json
 expect_status 'it sees pictures' 200
