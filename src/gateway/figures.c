@@ -25,12 +25,22 @@ static void begin_model(struct figures_model *model, const char *name) {
     histogram_init(&model->total_s, SECOND_BOUNDS, sizeof SECOND_BOUNDS / sizeof SECOND_BOUNDS[0]);
 }
 
-// Names come from clients: behind the last place for a name is one for all further ones.
-static struct figures_model *model_of(struct figures *figures, const char *name) {
+static size_t place_of(const struct figures *figures, const char *name) {
     size_t i = 0;
     while (i < figures->n_models && i < FIGURES_MAX_MODELS &&
            strcmp(figures->models[i].name, name) != 0) {
         i++;
+    }
+    return i;
+}
+
+// Names come from clients: what was refused takes no place for a new one, and behind the last place
+// is one for all further ones.
+static struct figures_model *model_of(struct figures *figures, const char *name, bool is_refused) {
+    size_t i = place_of(figures, name);
+    if (i == figures->n_models && is_refused) {
+        name = "";
+        i = place_of(figures, name);
     }
     if (i == figures->n_models) {
         figures->n_models++;
@@ -57,7 +67,7 @@ static double joules(double value) {
 
 void figures_add(struct figures *figures, const struct ledger_row *row, double prompt_net_j,
                  size_t n_images_changed) {
-    struct figures_model *model = model_of(figures, row->model);
+    struct figures_model *model = model_of(figures, row->model, row->end == LEDGER_REFUSED);
     model->n_requests[endpoint_of(row->endpoint)][row->end]++;
     figures->n_images += count(row->n_images);
     figures->n_images_changed += n_images_changed;

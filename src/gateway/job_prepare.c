@@ -214,7 +214,8 @@ static bool take_model(struct job *job, const char *name) {
     struct request_limits limits;
     upstream_facts(job->gateway->upstream, &facts);
     const char *model = name[0] ? name : facts.model;
-    snprintf(job->row.model, sizeof job->row.model, "%s", model);
+    snprintf(job->row.model, sizeof job->row.model, "%s",
+             facts.n_models == 1 ? facts.model : model);
     profile_limits(&job->gateway->profile, model, &job->limits);
     if (facts.n_models == 1) {
         profile_limits(&job->gateway->profile, facts.model, &limits);

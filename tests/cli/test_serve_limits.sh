@@ -33,6 +33,8 @@ ask /v1/chat/completions "$(chat 'tokens=50')"
 expect_answer 'limits of a model' '.usage.completion_tokens == 2'
 ask /v1/chat/completions '{"model":"another-name","messages":[{"role":"user","content":"tokens=50"}]}'
 expect_answer 'another name for the only model is no way around them' '.usage.completion_tokens == 2'
+fetch /metrics
+expect_no_grep 'nor a name in the figures' 'another-name'
 stop_gateway
 
 # ---- dropping turns ----

@@ -53,11 +53,18 @@ static void the_refused_cost_nothing(void **state) {
     static struct figures f;
     struct ledger_row r = row(NAN, NAN);
     r.end = LEDGER_REFUSED;
+    r.model[0] = '\0';
     figures_init(&f);
     figures_add(&f, &r, NAN, 0);
     assert_true(f.whole_j == 0 && f.prompt_j == 0);
     assert_int_equal(f.models[0].prompt_tokens, 0);
     assert_int_equal(f.models[0].n_requests[0][LEDGER_REFUSED], 1);
+    for (int i = 0; i < 2 * FIGURES_MAX_MODELS; i++) { // nor do their names take places
+        snprintf(r.model, sizeof r.model, "nonsense-%d", i);
+        figures_add(&f, &r, NAN, 0);
+    }
+    assert_int_equal(f.n_models, 1);
+    assert_string_equal(f.models[0].name, "");
 }
 
 static void many_models_are_counted_together(void **state) {
