@@ -9,6 +9,7 @@
 //   times=2       only so many errors of status=, then answers (they all have Retry-After: 1)
 //   tool=NAME     a call of this tool instead of words, its arguments have the words
 //   stamps        each token is "@" and the time in ns (CLOCK_MONOTONIC) at which it was made
+//   odd=7         a stream with some bytes wrong, by this seed
 //   wide=1000     characters of each token of a stream (short)
 //
 // A prompt has a token for each word, and 85 for each picture. GET /stub tells what it has seen.
@@ -17,6 +18,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/rng.h"
 #include "base/str.h"
 #include "gateway/http_server.h"
 #include "openai/json_text.h"
@@ -324,6 +326,39 @@ static long wanted_error(const char *text) {
     return status;
 }
 
+// A stream, whole or nearly so, of which some bytes are changed, left out or said twice.
+static void answer_oddly(struct http_exchange *exchange, uint64_t seed) {
+    struct buf text;
+    struct rng rng;
+    buf_init(&text, 1 << 20);
+    rng_seed(&rng, seed);
+    for (uint32_t i = rng_below(&rng, 9); i > 0; i--) {
+        buf_printf(&text,
+                   "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"w%u\"},"
+                   "\"finish_reason\":%s}]}\n\n",
+                   i, i > 1 ? "null" : "\"stop\"");
+    }
+    buf_puts(&text, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":"
+                    "9}}\n\ndata: [DONE]\n\n");
+    for (uint32_t i = rng_below(&rng, 6); i > 0; i--) {
+        size_t at = rng_below(&rng, (uint32_t)text.len), to = rng_below(&rng, (uint32_t)text.len);
+        size_t end = at > to ? at : to, n = rng_below(&rng, 40), rest = text.len - end;
+        switch (rng_below(&rng, 3)) {
+        case 0: text.data[at] = (char)rng_below(&rng, 256); break;
+        case 1: buf_append(&text, "\r\n{\"error\":[\xff", n % 15); break;
+        default: memmove(text.data + at, text.data + to, n < rest ? n : rest);
+        }
+    }
+    http_stream_begin(exchange, 200, "text/event-stream");
+    http_stream_write(exchange, text.data, text.len);
+    if (rng_below(&rng, 4)) {
+        http_stream_end(exchange);
+    } else {
+        http_stream_abort(exchange);
+    }
+    buf_release(&text);
+}
+
 static void begin_answer(struct http_exchange *exchange, const json_t *root, bool is_chat) {
     const char *last;
     struct answer *a = calloc(1, sizeof *a);
@@ -331,6 +366,12 @@ static void begin_answer(struct http_exchange *exchange, const json_t *root, boo
     a->is_chat = is_chat;
     a->n_prompt = n_of_request(root, &last);
     long status = wanted_error(last);
+    long odd = number_after(last, "odd=", -1);
+    if (odd >= 0) {
+        answer_oddly(exchange, (uint64_t)odd);
+        free(a);
+        return;
+    }
     if (status || strstr(last, "garbage") || strstr(last, "silent")) {
         if (status) {
             http_exchange_add_header(exchange, "Retry-After", "1");

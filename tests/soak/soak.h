@@ -42,6 +42,7 @@
     X(server_dies, 3)                                                                              \
     X(server_garbage, 2)                                                                           \
     X(server_silent, 1)                                                                            \
+    X(server_odd, 5)                                                                               \
     X(server_exits, 1)
 
 #define SOAK_KIND_ID(name, weight) KIND_##name,

@@ -307,6 +307,9 @@ static void bad_server(struct soak *soak, struct soak_plan *plan) {
         break;
     case KIND_server_dies: snprintf(orders, sizeof orders, "die=%u tokens=9 delay=1", n); break;
     case KIND_server_garbage: snprintf(orders, sizeof orders, "garbage"); break;
+    case KIND_server_odd:
+        snprintf(orders, sizeof orders, "odd=%u", rng_below(&soak->rng, 1000000));
+        break;
     case KIND_server_silent: snprintf(orders, sizeof orders, "silent"); break;
     default: snprintf(orders, sizeof orders, "exit=%u tokens=9 delay=1", n);
     }
