@@ -230,7 +230,6 @@ static void on_upstream_closed(void *context) {
 
 static void abandon_jobs(struct gateway *gateway) {
     for (struct job *job = gateway->first_job, *next; job; job = next) {
-        next = job->next;
         job->n_holds++;
         job_abandon(job);
         next = job->next;

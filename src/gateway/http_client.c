@@ -86,11 +86,11 @@ static struct watch *find_watch(struct http_client *client, curl_socket_t fd) {
 static struct watch *make_watch(struct http_client *client, curl_socket_t fd) {
     if ((size_t)fd >= client->n_watches) {
         size_t n = (size_t)fd * 2 + 16;
-        struct watch **more = realloc(client->watches, n * sizeof *more);
+        struct watch **more = realloc(client->watches, n * sizeof(struct watch *));
         if (!more) {
             return NULL;
         }
-        memset(more + client->n_watches, 0, (n - client->n_watches) * sizeof *more);
+        memset(more + client->n_watches, 0, (n - client->n_watches) * sizeof(struct watch *));
         client->watches = more;
         client->n_watches = n;
     }
@@ -466,8 +466,9 @@ void http_client_close(struct http_client *client) {
         return;
     }
     client->is_closing = true;
-    while (client->first) {
-        release_call(client->first);
+    for (struct http_call *call = client->first, *next; call; call = next) {
+        next = call->next;
+        release_call(call);
     }
     while (client->n_spare > 0) {
         curl_easy_cleanup(client->spare[--client->n_spare]);

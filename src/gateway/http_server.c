@@ -105,7 +105,7 @@ static enum wl_status bind_fd(int fd, const struct http_listen *where,
 static enum wl_status open_listener(struct http_server *server, const struct http_listen *where,
                                     struct wl_err *err) {
     struct sockaddr_storage address;
-    socklen_t n;
+    socklen_t n = 0;
     enum wl_status status = parse_address(where, &address, &n, err);
     if (status != WL_OK) {
         return status;

@@ -389,16 +389,15 @@ static void record(struct job *job) {
     log_request(&job->row);
     remember(gateway, &job->row);
     job_take_texts(job);
-    if (job->is_refused) { // nothing was computed that must be safe first
-        write_row(job, NULL);
-        finish(job);
-    } else {
-        job->n_holds++;
-        if (!write_row(job, on_safe)) {
-            on_safe(job, false);
-        }
-    }
+    bool must_be_safe = !job->is_refused; // else nothing was computed
+    job->n_holds += must_be_safe;
+    bool is_taken = write_row(job, must_be_safe ? on_safe : NULL);
     job_release_texts(job);
+    if (!must_be_safe) {
+        finish(job);
+    } else if (!is_taken) {
+        on_safe(job, false);
+    }
 }
 
 // What a whole answer says of its tokens.

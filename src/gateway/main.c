@@ -40,6 +40,7 @@ int main(int argc, char **argv) {
     static struct gateway gateway;
     struct gateway_settings settings;
     struct wl_err err = {0};
+    settings_init(&settings);
     if (argc != 2) {
         fputs("usage: wattlaw-gateway SETTINGS.json  ('wattlaw serve' writes them for you)\n",
               stderr);

@@ -47,7 +47,8 @@ static size_t list_running(const struct gateway *gateway, struct ledger_row rows
     for (const struct job *job = gateway->first_job; job; job = job->next) {
         if (job->state >= JOB_QUEUED && job->state < JOB_CLOSING &&
             job->route->kind != ROUTE_FORWARD) {
-            memmove(oldest + 1, oldest, (n < MAX_RUNNING ? n : MAX_RUNNING - 1) * sizeof *oldest);
+            memmove(oldest + 1, oldest,
+                    (n < MAX_RUNNING ? n : MAX_RUNNING - 1) * sizeof(struct job *));
             oldest[0] = job;
             n += n < MAX_RUNNING;
         }
