@@ -390,13 +390,12 @@ static void record(struct job *job) {
     remember(gateway, &job->row);
     job_take_texts(job);
     bool must_be_safe = !job->is_refused; // else nothing was computed
-    job->n_holds += must_be_safe;
-    bool is_taken = write_row(job, must_be_safe ? on_safe : NULL);
+    bool is_waiting = write_row(job, must_be_safe ? on_safe : NULL) && must_be_safe;
     job_release_texts(job);
-    if (!must_be_safe) {
+    if (is_waiting) {
+        job->n_holds++; // on_safe lets go
+    } else {
         finish(job);
-    } else if (!is_taken) {
-        on_safe(job, false);
     }
 }
 
