@@ -19,6 +19,7 @@ struct watch {
     int events;         // registered
     bool is_wanted;     // curl wants to hear of it
     bool is_connection; // else of curl's search for a host's address, which closes it unasked
+    bool is_made;       // the connection is; an attempt that is given up is closed unasked, too
 };
 
 struct http_call {
@@ -132,7 +133,11 @@ static curl_socket_t on_open_socket(void *context, curlsocktype purpose,
     if (fd < 0) {
         return CURL_SOCKET_BAD;
     }
-    struct watch *watch = fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? make_watch(call->client, fd) : NULL;
+    struct watch *watch = find_watch(call->client, fd);
+    if (watch) { // of a socket that is no more
+        end_watch(call->client, watch);
+    }
+    watch = fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? make_watch(call->client, fd) : NULL;
     if (!watch) {
         close(fd);
         return CURL_SOCKET_BAD;
@@ -158,7 +163,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
     (void)easy;
     (void)unused;
     if (what == CURL_POLL_REMOVE) {
-        if (watch && watch->is_connection) {
+        if (watch && watch->is_connection && watch->is_made) {
             watch->is_wanted = false;
         } else if (watch) {
             end_watch(client, watch);
@@ -171,6 +176,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
         return -1;
     }
     watch->is_wanted = true;
+    watch->is_made = watch->is_made || what & CURL_POLL_IN; // an attempt waits to write
     if (watch->events != events) {
         watch->events = events;
         return uv_poll_start(&watch->poll, events, on_event) == 0 ? 0 : -1;

@@ -439,6 +439,63 @@ static void test_a_refused_connection(void **state) {
     close_bench(&b);
 }
 
+// A server that is there and takes no connection: its queue is full.
+struct full_server {
+    int fds[8];
+    char url[64];
+};
+
+static void open_full(struct full_server *full) {
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof address;
+    full->fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(full->fds[0], (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(full->fds[0], 0), 0);
+    assert_int_equal(getsockname(full->fds[0], (struct sockaddr *)&address, &n), 0);
+    for (int i = 1; i < 8; i++) {
+        full->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)!connect(full->fds[i], (struct sockaddr *)&address, sizeof address);
+    }
+    snprintf(full->url, sizeof full->url, "http://127.0.0.1:%u/", ntohs(address.sin_port));
+}
+
+// libcurl closes the socket of such an attempt without a word; its number comes again at once.
+static void test_an_attempt_that_is_given_up_leaves_nothing(void **state) {
+    struct full_server full;
+    struct bench b;
+    (void)state;
+    open_bench(&b);
+    open_full(&full);
+    for (int i = 0; i < 6; i++) {
+        bool is_cancelled = i % 2 == 0;
+        struct http_call *call;
+        struct wl_err err;
+        struct http_call_options options = {.method = "GET",
+                                            .url = full.url,
+                                            .connect_ms = is_cancelled ? 5000 : 30,
+                                            .on_data = on_data,
+                                            .on_end = on_call_end,
+                                            .context = &b};
+        b.has_end = false;
+        assert_int_equal(http_call_start(b.client, &options, &call, &err), WL_OK);
+        if (is_cancelled) {
+            loop_run_for(&b.loop, i == 2 ? 0 : 20);
+            http_call_cancel(call);
+        } else {
+            assert_true(loop_until(&b.loop, &b.has_end));
+            assert_int_equal(b.end, WL_TIMEOUT);
+        }
+        ask(&b, "/hello", NULL, 0);
+        assert_true(loop_until(&b.loop, &b.has_end));
+        assert_int_equal(b.end, WL_OK);
+    }
+    for (int i = 0; i < 8; i++) {
+        close(full.fds[i]);
+    }
+    close_bench(&b);
+}
+
 static void test_a_time_limit(void **state) {
     struct bench b;
     (void)state;
@@ -620,6 +677,7 @@ int main(void) {
         cmocka_unit_test(test_an_endless_body_is_cut_off),
         cmocka_unit_test(test_nonsense_is_refused),
         cmocka_unit_test(test_a_refused_connection),
+        cmocka_unit_test(test_an_attempt_that_is_given_up_leaves_nothing),
         cmocka_unit_test(test_a_time_limit),
         cmocka_unit_test(test_addresses_are_asked_about),
         cmocka_unit_test(test_a_name_is_looked_for),

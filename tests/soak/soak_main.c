@@ -165,6 +165,11 @@ static bool run_clients(struct soak *soak, uint64_t n_events, int64_t end_ms) {
             break;
         }
     }
+    for (size_t i = 0; i < options.n_clients; i++) { // of a gateway that has died
+        soak_client_end(soak->clients[i]);
+        soak->clients[i] = NULL;
+    }
+    soak->is_accounted = soak->is_accounted && soak->gateway.pid != 0;
     return soak->gateway.pid != 0;
 }
 
