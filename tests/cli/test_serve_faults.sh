@@ -33,6 +33,7 @@ stop_gateway
 
 # ---- a full disk: the file may not grow ----
 rm -f ledger.db*
+: >gateway.log # not the port of the one before
 (
     trap '' XFSZ
     ulimit -f 300
