@@ -307,10 +307,10 @@ test_no_apt_but_complete() {
     path=$(bare_path)-complete
     rm -rf "$path"
     cp -a "$WORK/bare" "$path"
-    for tool in cc make cmake ninja jq llama-bench; do printf '#!/bin/sh\n' >"$path/$tool"; done
+    for tool in cc make cmake ninja jq curl llama-bench; do printf '#!/bin/sh\n' >"$path/$tool"; done
     # shellcheck disable=SC2016  # for the script that is written
     printf '#!/bin/sh\ncase "$*" in *--modversion*) echo 0.7.1 ;; esac\nexit 0\n' >"$path/pkg-config"
-    chmod +x "$path"/cc "$path"/make "$path"/cmake "$path"/ninja "$path"/jq "$path"/llama-bench "$path"/pkg-config
+    chmod +x "$path"/cc "$path"/make "$path"/cmake "$path"/ninja "$path"/jq "$path"/curl "$path"/llama-bench "$path"/pkg-config
     said=$(PATH=$path "$dir/tools/setup" --check 2>&1)
     is "without apt, but with everything there, nothing is missing" "setup: nothing is missing" "$said"
 }
