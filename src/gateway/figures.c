@@ -197,4 +197,6 @@ void figures_write(const struct figures *figures, const char *source, const char
               figures->n_turns_dropped);
     write_one(out, "wattlaw_unauthorized_total", "Requests without a key that is known.",
               figures->n_unauthorized);
+    write_one(out, "wattlaw_too_large_total", "Requests that were too large to be read.",
+              figures->n_too_large);
 }

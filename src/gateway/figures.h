@@ -24,7 +24,7 @@ struct figures {
     struct figures_model models[FIGURES_MAX_MODELS + 1];
     size_t n_models;
     uint64_t n_images, n_images_changed, pixels_in, pixels_out, n_turns_dropped;
-    uint64_t n_unauthorized, n_refused_early; // before a request was read
+    uint64_t n_unauthorized, n_too_large; // before a request was read
     // Of requests that have ended: net of prompts, of answers, of both where they cannot be told
     // apart; and the idle floor of all.
     double prompt_j, answer_j, whole_j, floor_j;

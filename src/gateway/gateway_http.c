@@ -13,7 +13,7 @@ static void on_headers(void *context, struct http_exchange *exchange) {
 
 static void on_too_large(void *context, struct http_exchange *exchange) {
     struct gateway *gateway = context;
-    gateway->figures.n_refused_early++;
+    gateway->figures.n_too_large++;
     pages_refuse(exchange, 413, "request_too_large", "the request has more than %lld bytes",
                  (long long)gateway->settings.body_bytes);
 }
